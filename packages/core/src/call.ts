@@ -1,0 +1,354 @@
+import { classifyResult } from "./classify.js";
+import type {
+  Attempt,
+  Call,
+  CallContext,
+  CallEvents,
+  CallListener,
+  CallReport,
+  CallRequest,
+  Classifier,
+  Endpoint,
+  Execution,
+  Key,
+  Outcome,
+  Peer,
+  Runtime,
+  Side,
+  ToolResult,
+  Verify,
+} from "./contract.js";
+import { McpTxError } from "./errors.js";
+import type { Reporter } from "./report.js";
+import { textOf } from "./value.js";
+import { asBag, readReceipt } from "./wire.js";
+
+/** What all calls of one wrapper share. */
+export interface CallSettings {
+  readonly runtime: Runtime;
+  readonly peer: Peer | (() => Peer);
+  readonly classifiers: readonly Classifier[];
+  readonly trustAnnotations: boolean | ((peer: Peer) => boolean);
+  readonly verify: Verify | undefined;
+  readonly endpoint: Endpoint | undefined;
+  readonly side: Side;
+  readonly onReport: ((report: CallReport) => void) | undefined;
+  readonly onEvent: CallListener | undefined;
+}
+
+const RELEASED: readonly (() => void)[] = Object.freeze([]);
+
+class AttemptState implements Attempt {
+  handedOver = false;
+  acknowledged = false;
+  outcome: Outcome | undefined;
+  key: string | undefined;
+  storeId: string | undefined;
+  sentAt: number | undefined;
+  sentAtWall: number | undefined;
+  /** What the attempt gave or threw: how a value that comes back out of the pipeline is recognised. */
+  value: unknown;
+  #waiting: readonly (() => void)[] | undefined;
+
+  constructor(
+    readonly call: CallState,
+    readonly number: number,
+  ) {}
+
+  handOver(sent?: { readonly key?: string | undefined; readonly storeId?: string | undefined }): void {
+    if (this.handedOver) return;
+    this.handedOver = true;
+    this.call.handOvers += 1;
+    if (sent === undefined) return;
+    this.key = sent.key;
+    this.storeId = sent.storeId;
+    this.sentAt = this.call.runtime.now();
+    this.sentAtWall = this.call.runtime.wallNow();
+  }
+
+  end(outcome: Outcome, value: unknown, acknowledged: boolean = outcome.execution === "executed"): void {
+    if (this.outcome !== undefined) return;
+    this.acknowledged = acknowledged;
+    this.outcome = this.call.classifiers.length === 0 ? outcome : this.call.corrected(outcome, value);
+    this.value = value;
+    if (outcome.execution !== "unknown") this.release();
+    if (this.call.observed) {
+      this.call.emit("attempt.end", { tool: this.call.request.tool, attempt: this.number, outcome: this.outcome });
+    }
+  }
+
+  release(): void {
+    const waiting = this.#waiting;
+    this.#waiting = RELEASED;
+    for (const listener of waiting ?? []) quietly(listener);
+  }
+
+  onRelease(listener: () => void): void {
+    if (this.#waiting === RELEASED) listener();
+    else this.#waiting = [...(this.#waiting ?? []), listener];
+  }
+
+  /** What this attempt adds to the aggregate: one that only found the key in progress adds nothing. */
+  get execution(): Execution {
+    if (this.outcome === undefined) return this.handedOver ? "unknown" : "not-executed";
+    return this.outcome.code === "idempotency_in_progress" ? "not-executed" : this.outcome.execution;
+  }
+}
+
+const NO_ATTEMPTS: readonly AttemptState[] = Object.freeze([]);
+const MAX_CAUSES = 5;
+
+/** The one implementation of {@link Call}. */
+export class CallState implements Call, Reporter {
+  handOvers = 0;
+  epoch = 0;
+  #id: string | undefined;
+  #attempts: AttemptState[] | undefined;
+  #scratch: Map<symbol, unknown> | undefined;
+  #listeners: CallListener[] | undefined;
+  #notes: Partial<CallReport> | undefined;
+  #startedAt: number | undefined;
+  #end: End | undefined;
+  #report: CallReport | undefined;
+
+  constructor(
+    readonly settings: CallSettings,
+    readonly request: CallRequest,
+  ) {
+    if (settings.onEvent !== undefined) this.#listeners = [settings.onEvent];
+    if (settings.onReport !== undefined) this.#startedAt = settings.runtime.now();
+  }
+
+  get id(): string {
+    this.#id ??= crypto.randomUUID();
+    return this.#id;
+  }
+  get transactionId(): string | undefined {
+    return this.request.options.transactionId;
+  }
+  get runtime(): Runtime {
+    return this.settings.runtime;
+  }
+  get peer(): Peer {
+    const { peer } = this.settings;
+    const known = typeof peer === "function" ? peer() : peer;
+    return this.request.peer === undefined ? known : { ...this.request.peer, ...known };
+  }
+  get side(): Side {
+    return this.settings.side;
+  }
+  get signal(): AbortSignal | undefined {
+    return this.request.options.signal;
+  }
+  get endpoint(): Endpoint | undefined {
+    return this.settings.endpoint;
+  }
+  get verify(): Verify | undefined {
+    return this.settings.verify;
+  }
+  get classifiers(): readonly Classifier[] {
+    return this.settings.classifiers;
+  }
+  get trustsAnnotations(): boolean {
+    const trust = this.settings.trustAnnotations;
+    return typeof trust === "function" ? trust(this.peer) === true : trust;
+  }
+
+  raiseEpoch(): number {
+    this.epoch += 1;
+    return this.epoch;
+  }
+
+  get attempts(): readonly AttemptState[] {
+    return this.#attempts ?? NO_ATTEMPTS;
+  }
+
+  beginAttempt(ctx: CallContext): AttemptState {
+    const attempt = new AttemptState(this, ctx.attempt);
+    if (this.#attempts === undefined) this.#attempts = [attempt];
+    else this.#attempts.push(attempt);
+    if (this.observed) this.emit("attempt.start", { tool: ctx.tool, attempt: ctx.attempt });
+    return attempt;
+  }
+
+  get execution(): Execution {
+    let execution: Execution = "not-executed";
+    for (const attempt of this.attempts) {
+      if (attempt.outcome?.status === "success") return "executed";
+      if (attempt.execution === "unknown") execution = "unknown";
+      else if (attempt.execution === "executed" && execution === "not-executed") execution = "executed";
+    }
+    return execution;
+  }
+
+  resolveAttempts(execution: "executed" | "not-executed"): void {
+    for (const attempt of this.attempts) {
+      if (attempt.execution !== "unknown") continue;
+      const outcome: Outcome = attempt.outcome ?? { status: "failure", execution, transient: true };
+      attempt.outcome = { ...outcome, execution };
+    }
+  }
+
+  outcomeOf(value: unknown, thrown: boolean): Outcome {
+    const known = this.#attemptWith(value)?.outcome;
+    if (known !== undefined) return known;
+    if (!thrown) return classifyResult(value as ToolResult, this.runtime.wallNow());
+    if (McpTxError.isInstance(value)) return value.outcome;
+    // A middleware may have wrapped what an attempt threw.
+    let cause = asBag(value)?.cause;
+    for (let depth = 0; cause !== undefined && depth < MAX_CAUSES; depth += 1) {
+      const outcome = this.#attemptWith(cause)?.outcome;
+      if (outcome !== undefined) return outcome;
+      cause = asBag(cause)?.cause;
+    }
+    return this.#outcomeOfForeign();
+  }
+
+  #attemptWith(value: unknown): AttemptState | undefined {
+    return this.attempts.findLast((attempt) => attempt.outcome !== undefined && attempt.value === value);
+  }
+
+  /** Something thrown by a middleware, not by an attempt. */
+  #outcomeOfForeign(): Outcome {
+    if (this.signal?.aborted === true) {
+      return { status: "cancelled", execution: this.execution, transient: false, code: "cancelled" };
+    }
+    return { status: "failure", execution: this.execution, transient: false, code: "tool_error" };
+  }
+
+  /** Asks the user's classifiers; one that throws has no opinion. */
+  corrected(outcome: Outcome, value: unknown): Outcome {
+    const thrown = outcome.status !== "success" && asBag(value)?.isError !== true;
+    const input = thrown
+      ? { tool: this.request.tool, error: value, outcome }
+      : { tool: this.request.tool, result: value as ToolResult, outcome };
+    for (const classify of this.classifiers) {
+      const opinion = quietly(() => classify(input));
+      if (opinion !== undefined) return { ...outcome, ...opinion };
+    }
+    return outcome;
+  }
+
+  get<T>(key: Key<T>): T | undefined {
+    return this.#scratch?.get(key) as T | undefined;
+  }
+  set<T>(key: Key<T>, value: T): void {
+    this.#scratch ??= new Map();
+    this.#scratch.set(key, value);
+  }
+
+  get observed(): boolean {
+    return this.#listeners !== undefined;
+  }
+  emit<K extends keyof CallEvents>(name: K, detail: CallEvents[K]): void {
+    for (const listener of this.#listeners ?? []) quietly(() => listener(name, detail));
+  }
+  on(listener: CallListener): () => void {
+    this.#listeners = [...(this.#listeners ?? []), listener];
+    return () => {
+      const rest = this.#listeners?.filter((other) => other !== listener);
+      this.#listeners = rest === undefined || rest.length === 0 ? undefined : rest;
+    };
+  }
+
+  note(patch: Partial<CallReport>): void {
+    if (this.#end !== undefined) return;
+    const waitedMs = (this.#notes?.waitedMs ?? 0) + (patch.waitedMs ?? 0);
+    this.#notes = { ...this.#notes, ...patch, waitedMs };
+  }
+
+  /** Ends the call. What happens afterwards (a late answer, a loser of a hedge) no longer changes its report. */
+  finish(thrown: boolean, value: unknown): void {
+    if (this.#end !== undefined) return;
+    const durationMs = this.#startedAt === undefined ? undefined : this.runtime.now() - this.#startedAt;
+    this.#end = { thrown, value, execution: this.execution, attempts: this.handOvers, acknowledged: this.#acknowledged, durationMs };
+    if (this.settings.onReport === undefined) return;
+    const report = this.report();
+    quietly(() => this.settings.onReport?.(report));
+  }
+
+  get #acknowledged(): boolean {
+    return this.attempts.some((attempt) => attempt.acknowledged);
+  }
+
+  /** The report; of a call that has not ended yet, what is known so far. */
+  report(): CallReport {
+    if (this.#report !== undefined) return this.#report;
+    const end = this.#end;
+    if (end === undefined) return this.#describe({ thrown: false, value: undefined, execution: this.execution, attempts: this.handOvers, acknowledged: this.#acknowledged, durationMs: undefined }, "unknown");
+    this.#report = this.#describe(end, this.#statusOf(end));
+    return this.#report;
+  }
+
+  #describe(end: End, status: CallReport["status"]): CallReport {
+    const { transactionId, idempotencyKey } = this.request.options;
+    const receipt = readReceipt(asBag(end.value)?._meta);
+    return Object.freeze({
+      requestId: this.id,
+      ...(transactionId !== undefined && { transactionId }),
+      ...(idempotencyKey !== undefined && { idempotencyKey }),
+      tool: this.request.tool,
+      attempts: end.attempts,
+      duplicate: !end.thrown && receipt?.duplicate === true,
+      ack: end.acknowledged,
+      execution: this.#notes?.duplicate === true ? "executed" : end.execution,
+      status,
+      ...(end.durationMs !== undefined && { durationMs: end.durationMs }),
+      ...(status !== "completed" && end.value !== undefined && { error: this.#errorOf(end) }),
+      waitedMs: 0,
+      ...this.#notes,
+    });
+  }
+
+  #statusOf(end: End): CallReport["status"] {
+    const outcome = this.outcomeOf(end.value, end.thrown);
+    if (outcome.status === "success") return "completed";
+    if (end.thrown) {
+      if (outcome.status === "cancelled" && this.signal?.aborted === true) return "cancelled";
+      if (this.#timedOut(end.value)) return "timeout";
+      if (end.execution === "unknown") return "unknown";
+    }
+    const refused = outcome.status === "rejected" || outcome.status === "throttled";
+    return refused && end.execution === "not-executed" ? "rejected" : "failed";
+  }
+
+  #timedOut(error: unknown): boolean {
+    let current = error;
+    for (let depth = 0; current !== undefined && depth < MAX_CAUSES; depth += 1) {
+      const { code } = this.outcomeOf(current, true);
+      if (code === "attempt_timeout" || code === "deadline") return true;
+      current = asBag(current)?.cause;
+    }
+    return false;
+  }
+
+  #errorOf(end: End): NonNullable<CallReport["error"]> {
+    const { code, retryAfterMs } = this.outcomeOf(end.value, end.thrown);
+    const message = end.thrown ? messageOf(end.value) : textOf(end.value as ToolResult);
+    return { ...(code !== undefined && { code }), message, ...(retryAfterMs !== undefined && { retryAfterMs }) };
+  }
+}
+
+/** How a call ended, frozen at that moment. */
+interface End {
+  readonly thrown: boolean;
+  readonly value: unknown;
+  readonly execution: Execution;
+  readonly attempts: number;
+  readonly acknowledged: boolean;
+  readonly durationMs: number | undefined;
+}
+
+function messageOf(error: unknown): string {
+  const message = asBag(error)?.message;
+  return typeof message === "string" ? message : String(error);
+}
+
+/** Runs an observer; whatever it throws changes nothing. */
+function quietly<T>(observe: () => T): T | undefined {
+  try {
+    return observe();
+  } catch {
+    return undefined;
+  }
+}

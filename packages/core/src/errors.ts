@@ -1,0 +1,148 @@
+import type { CallReport, Outcome, OutcomeCode } from "./contract.js";
+import { reportOf } from "./report.js";
+
+const Brand: unique symbol = Symbol.for("@mcp-tx/core.error");
+
+/** What an {@link McpTxError} is made from. */
+export interface McpTxErrorInit {
+  readonly outcome: Outcome;
+  readonly cause?: unknown;
+  /** @defaultValue false: capturing a stack is most of what a local rejection costs */
+  readonly captureStack?: boolean | undefined;
+}
+
+/**
+ * Base of every error that mcp-tx raises by itself.
+ *
+ * @remarks
+ * Recognise errors with `McpTxError.isInstance(error)` or by `code`: `instanceof` fails across two copies of the package.
+ * Messages say what happened, to which tool and what to do next, and carry no stack, path or secret.
+ */
+export class McpTxError extends Error {
+  readonly code: OutcomeCode;
+  readonly outcome: Outcome;
+
+  constructor(message: string, code: OutcomeCode, init: McpTxErrorInit) {
+    const limit = Error.stackTraceLimit;
+    if (init.captureStack !== true) Error.stackTraceLimit = 0;
+    super(message, init.cause === undefined ? undefined : { cause: init.cause });
+    Error.stackTraceLimit = limit;
+    this.code = code;
+    this.outcome = { ...init.outcome, code };
+  }
+
+  /** Milliseconds after which to call again, when known. */
+  get retryAfterMs(): number | undefined {
+    return this.outcome.retryAfterMs;
+  }
+
+  /** The report of the call that ended with this error, once it ended. */
+  get report(): CallReport | undefined {
+    return reportOf(this);
+  }
+
+  /** Whether a value is an error of this class, whichever copy of the package made it. */
+  static isInstance(value: unknown): value is McpTxError {
+    return typeof value === "object" && value !== null && Brand in value;
+  }
+}
+
+function hasCode(value: unknown, code: OutcomeCode): boolean {
+  return McpTxError.isInstance(value) && value.code === code;
+}
+
+function define(name: string, prototype: object): void {
+  Object.defineProperty(prototype, "name", { value: name, configurable: true, writable: true });
+}
+
+/** The call's deadline (`timeoutMs`) passed, or what is asked for does not fit before it. */
+export class DeadlineError extends McpTxError {
+  constructor(message: string, init: Partial<McpTxErrorInit> & { readonly execution: Outcome["execution"]; readonly retryAfterMs?: number | undefined }) {
+    super(message, "deadline", {
+      ...init,
+      outcome: { status: "failure", execution: init.execution, transient: false, retryAfterMs: init.retryAfterMs },
+    });
+  }
+  static override isInstance(value: unknown): value is DeadlineError {
+    return hasCode(value, "deadline");
+  }
+}
+
+/** One attempt ran longer than `attemptTimeoutMs`. What it started may still be running. */
+export class AttemptTimeoutError extends McpTxError {
+  constructor(tool: string, timeoutMs: number) {
+    super(
+      `Tool "${tool}" did not answer within ${timeoutMs} ms. It may still be running; check what it did before calling it again.`,
+      "attempt_timeout",
+      { outcome: { status: "failure", execution: "unknown", transient: true } },
+    );
+  }
+  static override isInstance(value: unknown): value is AttemptTimeoutError {
+    return hasCode(value, "attempt_timeout");
+  }
+}
+
+/** Nobody knows whether the tool ran, and sending the call again could run it twice. */
+export class OutcomeUnknownError extends McpTxError {
+  constructor(tool: string, init: { readonly cause?: unknown; readonly retryAfterMs?: number | undefined } = {}) {
+    super(
+      `It is unknown whether tool "${tool}" ran: the request was sent and no answer came back. ` +
+        "Do not call it again before checking whether it had its effect.",
+      "outcome_unknown",
+      {
+        cause: init.cause,
+        outcome: { status: "failure", execution: "unknown", transient: false, retryAfterMs: init.retryAfterMs },
+      },
+    );
+  }
+  static override isInstance(value: unknown): value is OutcomeUnknownError {
+    return hasCode(value, "outcome_unknown");
+  }
+}
+
+/** A rate limit, ours or the server's, does not let the call through now. */
+export class RateLimitError extends McpTxError {
+  constructor(
+    tool: string,
+    init: { readonly retryAfterMs?: number | undefined; readonly execution?: Outcome["execution"] | undefined; readonly cause?: unknown } = {},
+  ) {
+    const when = init.retryAfterMs === undefined ? "later" : `in ${Math.ceil(init.retryAfterMs)} ms, not earlier`;
+    super(`Tool "${tool}" is rate limited. Call it again ${when}.`, "rate_limited", {
+      cause: init.cause,
+      outcome: {
+        status: "rejected",
+        execution: init.execution ?? "not-executed",
+        transient: true,
+        retryAfterMs: init.retryAfterMs,
+      },
+    });
+  }
+  static override isInstance(value: unknown): value is RateLimitError {
+    return hasCode(value, "rate_limited");
+  }
+}
+
+/** The tool ran and reports a failure (`isError`), raised by `invoke`. */
+export class ToolError extends McpTxError {
+  /** What the tool said, for the model. */
+  readonly text: string;
+
+  constructor(tool: string, text: string, init: { readonly execution?: Outcome["execution"] | undefined; readonly cause?: unknown } = {}) {
+    super(text === "" ? `Tool "${tool}" failed and gave no reason.` : `Tool "${tool}" failed: ${text}`, "tool_error", {
+      cause: init.cause,
+      outcome: { status: "failure", execution: init.execution ?? "executed", transient: false },
+    });
+    this.text = text;
+  }
+  static override isInstance(value: unknown): value is ToolError {
+    return hasCode(value, "tool_error");
+  }
+}
+
+Object.defineProperty(McpTxError.prototype, Brand, { value: true });
+define("McpTxError", McpTxError.prototype);
+define("DeadlineError", DeadlineError.prototype);
+define("AttemptTimeoutError", AttemptTimeoutError.prototype);
+define("OutcomeUnknownError", OutcomeUnknownError.prototype);
+define("RateLimitError", RateLimitError.prototype);
+define("ToolError", ToolError.prototype);

@@ -1,0 +1,36 @@
+/** Properties that live beside the target: read and written here, never on the target. */
+const CALLBACKS = ["onmessage", "onclose", "onerror"] as const;
+
+/**
+ * The target itself, but for a few members. Methods are bound to the target, so that its private fields work; the binding is
+ * kept, so that a method stays the same function.
+ *
+ * @param callbacks - where the transport callbacks go that are set on the facade; the target's own by default
+ */
+export function facade(
+  target: object,
+  members: Readonly<Record<PropertyKey, unknown>>,
+  callbacks?: { [name: string]: unknown } | object,
+): object {
+  const bound = new Map<PropertyKey, { readonly method: unknown; readonly bound: unknown }>();
+  const isCallback = (property: PropertyKey): boolean =>
+    callbacks !== undefined && (CALLBACKS as readonly PropertyKey[]).includes(property);
+
+  return new Proxy(target, {
+    get(object, property) {
+      if (Object.hasOwn(members, property)) return members[property];
+      if (isCallback(property)) return Reflect.get(callbacks as object, property);
+      const value: unknown = Reflect.get(object, property, object);
+      if (typeof value !== "function" || property === "constructor") return value;
+      const known = bound.get(property);
+      if (known?.method === value) return known.bound;
+      const entry = { method: value, bound: value.bind(object) };
+      bound.set(property, entry);
+      return entry.bound;
+    },
+    set(object, property, value) {
+      return isCallback(property) ? Reflect.set(callbacks as object, property, value) : Reflect.set(object, property, value, object);
+    },
+    has: (object, property) => Object.hasOwn(members, property) || Reflect.has(object, property),
+  });
+}

@@ -1,0 +1,67 @@
+export { type Caller, type InvokeOptions, type OutputSchema, type OutputValidation } from "./caller.js";
+export { parseRetryAfter } from "./classify.js";
+export type {
+  Announcement,
+  Attempt,
+  Call,
+  CallContext,
+  CallEvents,
+  CallListener,
+  CallOptions,
+  CallReport,
+  CallReportError,
+  CallRequest,
+  Classifier,
+  ClassifierInput,
+  Endpoint,
+  Execution,
+  Handler,
+  IdempotencyAnnouncement,
+  Key,
+  Middleware,
+  Outcome,
+  OutcomeCode,
+  Peer,
+  Runtime,
+  Seat,
+  Side,
+  ToolAnnotations,
+  ToolResult,
+  Verification,
+  Verify,
+  VerifyQuestion,
+  WrapOptions,
+} from "./contract.js";
+export {
+  AttemptTimeoutError,
+  DeadlineError,
+  McpTxError,
+  type McpTxErrorInit,
+  OutcomeUnknownError,
+  RateLimitError,
+  ToolError,
+} from "./errors.js";
+export { type Fetch, wrapFetch } from "./fetch.js";
+export { type ReplayDecision, type ReplayQuestion, replayGate, storeCovers } from "./gate.js";
+export { createKey } from "./key.js";
+export { compose, pipeline, type ToolMatch, when } from "./pipeline.js";
+export { reportOf } from "./report.js";
+export { run, type RunRequest } from "./run.js";
+export { defaultRuntime, sleepUntil } from "./runtime.js";
+export type { TransportLike } from "./tap.js";
+export { transaction, type Transaction, type TransactionOptions } from "./transaction.js";
+export { textOf } from "./value.js";
+export {
+  ANNOUNCEMENT_KEY,
+  CALL_META_KEY,
+  type CallMeta,
+  readCallMeta,
+  readReceipt,
+  RECEIPT_ERROR_CODE,
+  RECEIPT_KEY,
+  type Receipt,
+} from "./wire.js";
+export { type ClientLike, type SdkResult, type WrappedClient, wrapClient } from "./wrap-client.js";
+export { type ServerLike, wrapServer } from "./wrap-server.js";
+export { type WrappedTool, wrapTool } from "./wrap-tool.js";
+export { wrapTransport } from "./wrap-transport.js";

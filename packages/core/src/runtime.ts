@@ -1,0 +1,71 @@
+import type { Runtime } from "./contract.js";
+
+/** The longest delay that `setTimeout` takes; anything longer fires at once. */
+export const MAX_TIMER_MS = 2_147_483_647;
+
+function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted === true) return reject(signal.reason);
+    const cancel = processTimer(ms, () => {
+      signal?.removeEventListener("abort", onAbort);
+      resolve();
+    });
+    function onAbort(): void {
+      cancel();
+      reject(signal?.reason);
+    }
+    signal?.addEventListener("abort", onAbort, { once: true });
+  });
+}
+
+/** Runs `callback` after at least `ms`: Node fires up to 1 ms early and overflows past 2^31 - 1, so it re-checks and waits on. */
+function processTimer(ms: number, callback: () => void): () => void {
+  const due = performance.now() + ms;
+  let timer = setTimeout(tick, Math.min(ms, MAX_TIMER_MS));
+  function tick(): void {
+    const rest = due - performance.now();
+    if (rest > 0) timer = setTimeout(tick, Math.min(Math.max(rest, 1), MAX_TIMER_MS));
+    else callback();
+  }
+  return () => clearTimeout(timer);
+}
+
+const registry: { [key: symbol]: Runtime | undefined } = globalThis as never;
+const RegistryKey: symbol = Symbol.for("@mcp-tx/core.runtime.v1");
+registry[RegistryKey] ??= Object.freeze({
+  now: () => performance.now(),
+  wallNow: () => Date.now(),
+  sleep,
+  random: Math.random,
+});
+
+/** The process clock: one per process, so that two copies of this package agree. */
+export const defaultRuntime: Runtime = registry[RegistryKey];
+
+/**
+ * Runs `callback` after `ms` on a runtime's clock.
+ *
+ * @returns the cancellation
+ */
+export function startTimer(runtime: Runtime, ms: number, callback: () => void): () => void {
+  if (runtime === defaultRuntime) return processTimer(ms, callback);
+  const controller = new AbortController();
+  runtime.sleep(ms, controller.signal).then(callback, () => undefined);
+  return () => controller.abort();
+}
+
+/**
+ * Sleeps until `due` on the runtime's clock, also when a timer fires early.
+ *
+ * @throws the signal's reason when it aborts
+ */
+export async function sleepUntil(runtime: Runtime, due: number, signal?: AbortSignal): Promise<void> {
+  let now = runtime.now();
+  while (now < due) {
+    await runtime.sleep(due - now, signal);
+    const woken = runtime.now();
+    // A clock that stands still would keep us here for ever: trust its sleep.
+    if (woken <= now) return;
+    now = woken;
+  }
+}

@@ -1,0 +1,344 @@
+import { listAnnotations } from "./annotations.js";
+import { type Caller, callerOf } from "./caller.js";
+import { classifyResult, classifyThrow } from "./classify.js";
+import type {
+  Announcement,
+  Attempt,
+  CallContext,
+  CallOptions,
+  CallRequest,
+  Endpoint,
+  Handler,
+  Middleware,
+  Outcome,
+  Peer,
+  ToolAnnotations,
+  ToolResult,
+  WrapOptions,
+} from "./contract.js";
+import { facade } from "./facade.js";
+import { flatten } from "./pipeline.js";
+import { reportOf } from "./report.js";
+import { ClaimedKeys, createEntry, NO_OPTIONS, NOTHING } from "./run.js";
+import { defaultRuntime, MAX_TIMER_MS, startTimer } from "./runtime.js";
+import { admitDispatch, callOf, type Limit, limitOf, timeoutOutcome } from "./terminal.js";
+import { callMetaOf, type Sent, watch, Wire, WireKey } from "./tap.js";
+import { asBag, CALL_META_KEY, type CallMeta, readAnnouncement } from "./wire.js";
+
+type Bag = Readonly<Record<string, unknown>>;
+
+/** The part of an MCP client, of either SDK line, that is used here. */
+export interface ClientLike {
+  // biome-ignore lint/suspicious/noExplicitAny: the parameters differ between the SDK lines
+  callTool(...args: any[]): Promise<any>;
+}
+
+/** What the SDK's `callTool` resolves to. */
+export type SdkResult<C extends ClientLike> = Awaited<ReturnType<C["callTool"]>>;
+
+type WithOptions<A extends readonly unknown[]> = A extends readonly [infer P, (infer O)?]
+  ? [params: P, options?: (O & CallOptions) | CallOptions]
+  : A extends readonly [infer P, (infer S)?, (infer O)?]
+    ? [params: P, resultSchema?: S, options?: (O & CallOptions) | CallOptions]
+    : A;
+
+/** A client of either SDK line with a pipeline round its tool calls; fits wherever the client fits. */
+export type WrappedClient<C extends ClientLike> = C &
+  Caller<SdkResult<C>> & { callTool(...args: WithOptions<Parameters<C["callTool"]>>): Promise<SdkResult<C>> };
+
+/** Internal view of a client. Whatever a line lacks is optional. */
+interface Sdk {
+  readonly transport?: object | undefined;
+  callTool(...args: readonly unknown[]): Promise<ToolResult>;
+  request?(request: unknown, schema: unknown, options?: unknown): Promise<unknown>;
+  getServerCapabilities?(): unknown;
+  getServerVersion?(): { readonly name?: string } | undefined;
+  /** Only SDK v2 has it. */
+  getProtocolEra?(): unknown;
+}
+
+/** A call that came through `callTool`: what of it is the SDK's business travels beside ours. */
+interface ClientRequest extends CallRequest {
+  readonly params?: Bag | undefined;
+  readonly resultSchema?: unknown;
+  readonly sdkOptions?: Bag | undefined;
+}
+
+/** Request options of both SDK lines. They pass through; every other key must be claimed. */
+export const SDK_OPTION_KEYS: ReadonlySet<string> = new Set([
+  "timeout",
+  "resetTimeoutOnProgress",
+  "maxTotalTimeout",
+  "onprogress",
+  "resumptionToken",
+  "onresumptiontoken",
+  "relatedRequestId",
+  "task",
+  "relatedTask",
+  "allowInputRequired",
+  "toolDefinition",
+  "headers",
+  "cacheMode",
+]);
+
+const Wrapped: unique symbol = Symbol.for("@mcp-tx/core.wrapped");
+
+/** Accepts any answer: a schema to v1 (`safeParse`) and to v2 (Standard Schema). */
+const ANYTHING = {
+  safeParse: (data: unknown) => ({ success: true, data }),
+  "~standard": { version: 1, vendor: "mcp-tx", validate: (value: unknown) => ({ value }) },
+};
+
+const LIST_TIMEOUT_MS = 5000;
+
+/** What is known about the server behind a client, for as long as one connection lasts. */
+class ClientEndpoint implements Endpoint {
+  #transport: object | undefined;
+  #annotations: Promise<ReadonlyMap<string, ToolAnnotations>> | undefined;
+
+  constructor(private readonly client: Sdk) {}
+
+  /** Watches the client's present transport. */
+  observe(): object | undefined {
+    const { transport } = this.client;
+    if (transport !== undefined && transport !== this.#transport) {
+      this.#transport = transport;
+      this.#annotations = undefined;
+      watch(transport).listChanged.add(() => {
+        this.#annotations = undefined;
+      });
+    }
+    return transport;
+  }
+
+  announcement(): Announcement | undefined {
+    return readAnnouncement(this.client.getServerCapabilities?.());
+  }
+
+  async annotations(tool: string, ctx: CallContext): Promise<ToolAnnotations | undefined> {
+    this.#annotations ??= listAnnotations((cursor) => this.#page(cursor, ctx), ctx);
+    const listing = this.#annotations;
+    try {
+      return (await listing).get(tool);
+    } catch {
+      if (this.#annotations === listing) this.#annotations = undefined;
+      return undefined;
+    }
+  }
+
+  #page(cursor: string | undefined, ctx: CallContext): Promise<unknown> {
+    if (this.client.request === undefined) return Promise.reject(new TypeError("client cannot send tools/list"));
+    const params = cursor === undefined ? undefined : { cursor };
+    const timeout = Math.min(LIST_TIMEOUT_MS, Math.max(1, ctx.deadline - ctx.call.runtime.now()));
+    return this.client.request({ method: "tools/list", ...(params && { params }) }, ANYTHING, { timeout });
+  }
+
+  peer(): Peer {
+    const server = this.client.getServerVersion?.()?.name;
+    const sessionId = asBag(this.client.transport)?.sessionId;
+    return { server, sessionId: typeof sessionId === "string" ? sessionId : undefined };
+  }
+}
+
+/** The `params` of an attempt: the caller's own where nothing changed them, so that the traffic stays the same. */
+function paramsOf(ctx: CallContext, callMeta: CallMeta | undefined, wire: Wire): Readonly<Record<PropertyKey, unknown>> {
+  const request: ClientRequest = ctx.call.request;
+  const given: Bag = request.params ?? { name: ctx.tool, arguments: request.args };
+  const params: Record<PropertyKey, unknown> = { ...given, [WireKey]: wire };
+  if (ctx.tool !== request.tool) params.name = ctx.tool;
+  if (ctx.args !== request.args) params.arguments = ctx.args;
+  if (callMeta !== undefined) params._meta = { ...ctx.meta, [CALL_META_KEY]: callMeta };
+  else if (ctx.meta !== request.meta || (request.params === undefined && ctx.meta !== NOTHING)) params._meta = ctx.meta;
+  return params;
+}
+
+/** What an attempt may take, in the SDK's own terms where it can enforce it: its timer is nearly free. */
+interface Timing {
+  readonly sdkOptions: Bag | undefined;
+  /** A limit that the SDK cannot enforce, on our own timer. */
+  readonly hard: Limit | undefined;
+  /** The limit that a timeout of the SDK stands for. */
+  readonly delegated: Limit | undefined;
+}
+
+function timingOf(ctx: CallContext, limit: Limit | undefined): Timing {
+  const request: ClientRequest = ctx.call.request;
+  const given = request.sdkOptions;
+  const signal = ctx.signal === undefined ? undefined : { signal: ctx.signal };
+  if (limit === undefined) return { sdkOptions: merge(given, signal), hard: undefined, delegated: undefined };
+  const own = typeof given?.timeout === "number" ? given.timeout : Infinity;
+  const ownLimit: Limit | undefined = own < limit.ms ? { ms: own, isDeadline: false } : undefined;
+  const sdkCannot = ctx.call.runtime !== defaultRuntime || given?.resetTimeoutOnProgress === true;
+  if (sdkCannot) {
+    const timeout = ownLimit === undefined ? { timeout: MAX_TIMER_MS } : undefined;
+    return { sdkOptions: merge(merge(given, signal), timeout), hard: limit, delegated: ownLimit };
+  }
+  const delegated = ownLimit ?? limit;
+  const timeout = Math.min(Math.max(1, Math.ceil(delegated.ms)), MAX_TIMER_MS);
+  return { sdkOptions: merge(merge(given, signal), { timeout }), hard: undefined, delegated };
+}
+
+function merge(first: Bag | undefined, second: Bag | undefined): Bag | undefined {
+  if (first === undefined) return second;
+  return second === undefined ? first : { ...first, ...second };
+}
+
+function clientTerminal(client: Sdk, endpoint: ClientEndpoint, isV2: boolean): Handler {
+  const isNested = (client as { readonly [Wrapped]?: unknown })[Wrapped] === true;
+  const isObservable = !isNested && "transport" in client;
+
+  function dispatch(ctx: CallContext, wire: Wire, callMeta: CallMeta | undefined, sdkOptions: Bag | undefined): Promise<ToolResult> {
+    const params = paramsOf(ctx, callMeta, wire);
+    const { resultSchema } = ctx.call.request as ClientRequest;
+    if (isV2) return client.callTool(params, sdkOptions);
+    return client.callTool(params, resultSchema, sdkOptions);
+  }
+
+  function outcomeOfThrow(error: unknown, wire: Wire, ctx: CallContext, timing: Timing, expired: boolean): Outcome {
+    const inner = isNested ? reportOf(error) : undefined;
+    if (inner !== undefined) return outcomeOfReport(inner);
+    if (!wire.sent && isObservable && client.transport === undefined) wire.closed = true;
+    const aborted = ctx.signal?.aborted === true;
+    const outcome = classifyThrow(error, wire, aborted, ctx.call.runtime.wallNow());
+    const timedOut = expired ? timing.hard : outcome.code === "attempt_timeout" ? timing.delegated : undefined;
+    return timedOut === undefined || outcome.execution !== "unknown" || aborted ? outcome : timeoutOutcome(timedOut);
+  }
+
+  return (ctx) => {
+    let attempt: Attempt;
+    let limit: Limit | undefined;
+    let sent: Sent;
+    let callMeta: CallMeta | undefined;
+    try {
+      const call = callOf(ctx);
+      endpoint.observe();
+      limit = limitOf(ctx);
+      // An aborted call is left to the SDK, so that it rejects as it always does.
+      if (ctx.signal?.aborted !== true) admitDispatch(ctx, limit);
+      const announcement = endpoint.announcement();
+      ({ sent, callMeta } = callMetaOf(ctx, announcement));
+      attempt = call.beginAttempt(ctx);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const wire = new Wire(attempt, sent);
+    if (!isObservable) wire.leave(false);
+    const timing = timingOf(ctx, limit);
+    if (timing.hard !== undefined) return withHardLimit(ctx, timing, timing.hard, wire, callMeta);
+    return settle(dispatch(ctx, wire, callMeta, timing.sdkOptions), ctx, wire, timing, () => false);
+  };
+
+  function settle(
+    answer: Promise<ToolResult>,
+    ctx: CallContext,
+    wire: Wire,
+    timing: Timing,
+    expired: () => boolean,
+  ): Promise<ToolResult> {
+    return answer.then(
+      (result) => {
+        wire.attempt.end(classifyResult(result, ctx.call.runtime.wallNow()), result, true);
+        wire.attempt.release();
+        return result;
+      },
+      (error) => {
+        const outcome = outcomeOfThrow(error, wire, ctx, timing, expired());
+        wire.attempt.end(outcome, error, wire.acknowledged);
+        if (!wire.sent || !isObservable) wire.attempt.release();
+        throw error;
+      },
+    );
+  }
+
+  /** Where the SDK's timer does not do: a virtual clock, or a timeout that progress resets. */
+  function withHardLimit(ctx: CallContext, timing: Timing, limit: Limit, wire: Wire, callMeta: CallMeta | undefined): Promise<ToolResult> {
+    const controller = new AbortController();
+    let expired = false;
+    const forward = (): void => controller.abort(ctx.signal?.reason);
+    const cancelTimer = startTimer(ctx.call.runtime, limit.ms, () => {
+      expired = true;
+      controller.abort(new Error("Request timed out"));
+    });
+    ctx.signal?.addEventListener("abort", forward, { once: true });
+    if (ctx.signal?.aborted === true) forward();
+    const sdkOptions = merge(timing.sdkOptions, { signal: controller.signal });
+    return settle(dispatch(ctx, wire, callMeta, sdkOptions), ctx, wire, timing, () => expired).finally(() => {
+      cancelTimer();
+      ctx.signal?.removeEventListener("abort", forward);
+    });
+  }
+}
+
+/** The outcome of a call that another pipeline of ours ran below this one. */
+function outcomeOfReport(report: NonNullable<ReturnType<typeof reportOf>>): Outcome {
+  const { code, retryAfterMs } = report.error ?? {};
+  const status = report.status === "cancelled" ? "cancelled" : report.status === "rejected" ? "rejected" : "failure";
+  return { status, execution: report.execution, transient: report.execution !== "executed", code, retryAfterMs };
+}
+
+function splitOptions(given: unknown): { readonly options: CallOptions; readonly sdkOptions: Bag | undefined } {
+  const bag = asBag(given);
+  if (bag === undefined) return { options: NO_OPTIONS, sdkOptions: undefined };
+  const options: Record<PropertyKey, unknown> = ClaimedKeys in bag ? { [ClaimedKeys]: true } : {};
+  let sdkOptions: Record<string, unknown> | undefined;
+  for (const key of Object.keys(bag)) {
+    if (SDK_OPTION_KEYS.has(key)) {
+      sdkOptions ??= {};
+      sdkOptions[key] = bag[key];
+    } else options[key] = bag[key];
+  }
+  return { options, sdkOptions };
+}
+
+/**
+ * Puts a pipeline round the tool calls of an SDK client, v1 or v2.
+ *
+ * @remarks
+ * The result fits wherever the client fits: `callTool` keeps its signature and result, and takes our options beside the SDK's
+ * in its options argument; every other member is the client's own. With an empty pipeline the traffic is the same.
+ *
+ * @throws TypeError for something that is no client or no middleware, RangeError for an option out of range
+ */
+export function wrapClient<C extends ClientLike>(
+  client: C,
+  middleware: Middleware | readonly Middleware[],
+  options?: WrapOptions,
+): WrappedClient<C> {
+  if (typeof client?.callTool !== "function") {
+    throw new TypeError("wrapClient: client must be an MCP SDK client with a callTool method");
+  }
+  const sdk: Sdk = client;
+  const isV2 = typeof sdk.getProtocolEra === "function";
+  const endpoint = new ClientEndpoint(sdk);
+  const enter = createEntry({
+    owner: "wrapClient",
+    middleware: flatten(middleware, "wrapClient"),
+    terminal: clientTerminal(sdk, endpoint, isV2),
+    side: "client",
+    endpoint,
+    peer: () => endpoint.peer(),
+    options,
+  });
+
+  function callTool(params: unknown, ...rest: readonly unknown[]): Promise<ToolResult> {
+    const bag = asBag(params);
+    const { options: callOptions, sdkOptions } = splitOptions(isV2 ? rest[0] : rest[1]);
+    const request: ClientRequest = {
+      tool: bag?.name as string,
+      args: (bag?.arguments ?? NOTHING) as Bag,
+      meta: (bag?._meta ?? NOTHING) as Bag,
+      options: callOptions,
+      params: bag,
+      resultSchema: isV2 ? undefined : rest[0],
+      sdkOptions,
+    };
+    return enter(request);
+  }
+
+  const caller = callerOf((tool, args, given) => {
+    const { options: callOptions, sdkOptions } = splitOptions(given);
+    const request: ClientRequest = { tool, args, meta: NOTHING, options: callOptions, sdkOptions };
+    return enter(request);
+  });
+  return facade(client, { ...caller, callTool, [Wrapped]: true }) as WrappedClient<C>;
+}

@@ -1,0 +1,223 @@
+import type {
+  Announcement,
+  CallOptions,
+  CallReport,
+  CallRequest,
+  Handler,
+  IdempotencyAnnouncement,
+  Middleware,
+  Outcome,
+  Peer,
+  ToolResult,
+  WrapOptions,
+} from "./contract.js";
+import { McpTxError } from "./errors.js";
+import { flatten } from "./pipeline.js";
+import { reportOf } from "./report.js";
+import { createEntry, type Entry, NO_OPTIONS, NOTHING } from "./run.js";
+import { localTerminal } from "./terminal.js";
+import {
+  ANNOUNCEMENT_KEY,
+  asBag,
+  type CallMeta,
+  readCallMeta,
+  RECEIPT_ERROR_CODE,
+  RECEIPT_KEY,
+  type Receipt,
+  WIRE_VERSION,
+} from "./wire.js";
+
+type Bag = Readonly<Record<string, unknown>>;
+
+/** A JSON-RPC request handler of either SDK line, as it stands in the server's table. */
+type RequestHandler = (request: ToolsCall, extra: unknown) => Promise<unknown>;
+
+interface ToolsCall {
+  readonly method: string;
+  readonly params?: Bag | undefined;
+}
+
+/** An MCP server of either SDK line: `McpServer`, or the low-level `Server`. */
+export interface ServerLike {
+  connect(transport: never): Promise<void>;
+}
+
+/** Internal view of a low-level server. */
+interface LowLevelServer {
+  readonly _requestHandlers?: unknown;
+  readonly transport?: unknown;
+  registerCapabilities?(capabilities: Bag): void;
+}
+
+/** A call on the server, with what its terminal needs. */
+interface ServerRequest extends CallRequest {
+  readonly raw: ToolsCall;
+  readonly extra: unknown;
+  readonly handler: RequestHandler;
+}
+
+const TOOLS_CALL = "tools/call";
+const INTERNAL_ERROR = -32_603;
+
+/** A JSON-RPC error: both SDKs send `code` and `data` of whatever a handler throws. */
+class WireError extends Error {
+  constructor(
+    readonly code: number,
+    message: string,
+    readonly data?: Bag,
+  ) {
+    super(message);
+  }
+}
+
+/** What an SDK hands to a handler about its request: v1 `extra`, v2 `ctx`. */
+function readExtra(extra: unknown): { readonly signal: AbortSignal | undefined; readonly peer: Peer } {
+  const bag = asBag(extra);
+  const v2 = asBag(bag?.mcpReq);
+  const signal = (v2?.signal ?? bag?.signal) as AbortSignal | undefined;
+  const sessionId = typeof bag?.sessionId === "string" ? bag.sessionId : undefined;
+  return { signal, peer: { sessionId, authInfo: bag?.authInfo ?? asBag(bag?.http)?.authInfo } };
+}
+
+/** Runs the server's own handler with what the pipeline made of the request. */
+const runHandler: Handler = (ctx) => {
+  const { raw, extra, handler } = ctx.call.request as ServerRequest;
+  const { request } = ctx.call;
+  const changed = ctx.tool !== request.tool || ctx.args !== request.args || ctx.meta !== request.meta;
+  const params = changed ? { ...raw.params, name: ctx.tool, arguments: ctx.args, _meta: ctx.meta } : raw.params;
+  return handler(changed ? { ...raw, params } : raw, extra) as Promise<ToolResult>;
+};
+
+function callOptionsOf(meta: CallMeta | undefined, signal: AbortSignal | undefined, honoursKeys: boolean): CallOptions {
+  if (meta === undefined) return signal === undefined ? NO_OPTIONS : { signal };
+  const { transactionId } = meta;
+  return {
+    ...(signal !== undefined && { signal }),
+    ...(transactionId !== undefined && { transactionId }),
+    // A key that no middleware here honours is dropped: the announcement told the client as much.
+    ...(honoursKeys && { idempotencyKey: meta.idempotencyKey }),
+  };
+}
+
+function receiptOf(meta: CallMeta, report: CallReport, outcome: Partial<Outcome>): Receipt {
+  return {
+    requestId: meta.requestId,
+    ack: true,
+    execution: outcome.execution ?? report.execution,
+    duplicate: report.duplicate,
+    ...(outcome.code !== undefined && { code: outcome.code }),
+    ...(outcome.retryAfterMs !== undefined && { retryAfterMs: outcome.retryAfterMs }),
+  };
+}
+
+function withReceipt(result: ToolResult, meta: CallMeta | undefined): ToolResult {
+  const report = reportOf(result);
+  if (meta === undefined || report === undefined) return result;
+  const code = result.isError === true ? (report.error?.code ?? "tool_error") : undefined;
+  const receipt = receiptOf(meta, report, { execution: report.execution, code, retryAfterMs: report.error?.retryAfterMs });
+  return { ...result, _meta: { ...result._meta, [RECEIPT_KEY]: receipt } };
+}
+
+/** A refusal of ours: a receipt for an aware client, an ordinary tool error for a plain one. */
+function refusal(error: McpTxError, meta: CallMeta | undefined): ToolResult {
+  const report = reportOf(error);
+  if (meta === undefined || report === undefined) {
+    return { content: [{ type: "text", text: error.message }], isError: true };
+  }
+  const { code, retryAfterMs } = error;
+  const receipt = receiptOf(meta, report, { execution: report.execution, code, retryAfterMs });
+  throw new WireError(RECEIPT_ERROR_CODE, error.message, { [RECEIPT_KEY]: receipt });
+}
+
+function announcementOf(middleware: readonly Middleware[]): Announcement {
+  const idempotency: IdempotencyAnnouncement | undefined = middleware.find((layer) => layer.announces !== undefined)?.announces;
+  return idempotency === undefined ? { version: WIRE_VERSION } : { version: WIRE_VERSION, idempotency };
+}
+
+/**
+ * Puts a pipeline round every `tools/call` of an MCP server, of SDK v1 or v2, high or low level, whatever the order in which
+ * tools are registered.
+ *
+ * @remarks
+ * The pipeline sees the raw parameters. Clients that are aware of mcp-tx get receipts, all others plain MCP. What the server's
+ * own handlers return or throw goes out as the SDK sends it; of an error inside the pipeline no text leaves.
+ *
+ * @returns the server it was given
+ * @throws TypeError for something that is no MCP server, and for a server that is connected: capabilities are fixed by then
+ */
+export function wrapServer<S extends ServerLike>(
+  server: S,
+  middleware: Middleware | readonly Middleware[],
+  options?: WrapOptions,
+): S {
+  const low = (asBag(server)?.server ?? server) as LowLevelServer;
+  const handlers = low?._requestHandlers;
+  if (!(handlers instanceof Map)) {
+    throw new TypeError("wrapServer: server must be an McpServer or Server of the MCP SDK, v1 or v2");
+  }
+  if (low.transport !== undefined) throw new TypeError("wrapServer: wrap the server before it connects");
+  const layers = flatten(middleware, "wrapServer");
+  const honoursKeys = layers.some((layer) => layer.optionKeys?.includes("idempotencyKey") === true);
+  const enter = createEntry({
+    owner: "wrapServer",
+    middleware: layers,
+    terminal: localTerminal(runHandler),
+    side: "server",
+    options,
+  });
+  const announcement = { [ANNOUNCEMENT_KEY]: announcementOf(layers) };
+  low.registerCapabilities?.({ experimental: announcement, extensions: announcement });
+  intercept(handlers, (handler) => wrapHandler(handler, enter, honoursKeys));
+  return server;
+}
+
+/** Replaces the `tools/call` entry of a server's handler table, the present one and every later one. */
+function intercept(handlers: Map<string, unknown>, wrap: (handler: RequestHandler) => RequestHandler): void {
+  const set = handlers.set.bind(handlers);
+  const present = handlers.get(TOOLS_CALL);
+  if (typeof present === "function") set(TOOLS_CALL, wrap(present as RequestHandler));
+  handlers.set = (method, handler) => {
+    set(method, method === TOOLS_CALL ? wrap(handler as RequestHandler) : handler);
+    return handlers;
+  };
+}
+
+function wrapHandler(handler: RequestHandler, enter: Entry, honoursKeys: boolean): RequestHandler {
+  return async (raw, extra) => {
+    const { params } = raw;
+    // Malformed: the SDK's own answer is the right one.
+    if (typeof params?.name !== "string" || params.name === "" || !isArguments(params.arguments)) return handler(raw, extra);
+    const meta = readCallMeta(params._meta);
+    const { signal, peer } = readExtra(extra);
+    let thrown: { readonly error: unknown } | undefined;
+    const request: ServerRequest = {
+      tool: params.name,
+      args: (params.arguments ?? NOTHING) as Bag,
+      meta: (params._meta ?? NOTHING) as Bag,
+      options: callOptionsOf(meta, signal, honoursKeys),
+      raw,
+      extra,
+      peer,
+      handler: async (changed, given) => {
+        try {
+          return await handler(changed, given);
+        } catch (error) {
+          thrown = { error };
+          throw error;
+        }
+      },
+    };
+    try {
+      return withReceipt(await enter(request), meta);
+    } catch (error) {
+      if (thrown?.error === error) throw error;
+      if (McpTxError.isInstance(error)) return refusal(error, meta);
+      if (signal?.aborted === true) throw error;
+      throw new WireError(INTERNAL_ERROR, "Internal error");
+    }
+  };
+}
+
+function isArguments(value: unknown): boolean {
+  return value === undefined || (typeof value === "object" && value !== null && !Array.isArray(value));
+}

@@ -1,0 +1,432 @@
+import { listAnnotations } from "./annotations.js";
+import { classifyResult, classifyThrow } from "./classify.js";
+import type {
+  Announcement,
+  Attempt,
+  CallContext,
+  CallRequest,
+  Endpoint,
+  Handler,
+  Middleware,
+  Outcome,
+  ToolAnnotations,
+  ToolResult,
+  WrapOptions,
+} from "./contract.js";
+import { AttemptTimeoutError, McpTxError } from "./errors.js";
+import { facade } from "./facade.js";
+import { flatten } from "./pipeline.js";
+import { reportOf } from "./report.js";
+import { createEntry, type Entry, NOTHING } from "./run.js";
+import { startTimer } from "./runtime.js";
+import { callMetaOf, type Message, type Sent, type TransportLike, watch, Wire, WireKey } from "./tap.js";
+import { admitDispatch, callOf, deadlineError, type Limit, limitOf, timeoutOutcome } from "./terminal.js";
+import { asBag, CALL_META_KEY, readAnnouncement, RECEIPT_ERROR_CODE, RECEIPT_KEY, type Receipt } from "./wire.js";
+
+type Bag = Readonly<Record<string, unknown>>;
+type Id = string | number;
+
+/** Hosts give up after 60 s, and the model then calls again: be done before. */
+const HOST_DEADLINE_MS = 55_000;
+/** How many ids of abandoned attempts are remembered, to drop their late answers. */
+const MAX_ABANDONED = 10_000;
+const LIST_TIMEOUT_MS = 5000;
+
+/** Structural view of the inner transport with its parameters open. */
+interface Inner {
+  send(message: Message, options?: unknown): Promise<void>;
+  onmessage?: ((message: Message, extra?: unknown) => void) | undefined;
+  onclose?: (() => void) | undefined;
+  onerror?: ((error: unknown) => void) | undefined;
+  readonly sessionId?: string | undefined;
+}
+
+/** What the host set on the transport. */
+interface Host {
+  onmessage?: ((message: Message, extra?: unknown) => void) | undefined;
+  onclose?: (() => void) | undefined;
+  onerror?: ((error: unknown) => void) | undefined;
+}
+
+/** One `tools/call` of the host. */
+interface HostRequest extends CallRequest {
+  readonly message: Message;
+  readonly id: Id;
+  readonly sendOptions: Bag | undefined;
+  /** Attempts made for it; the first one keeps the host's id, so that an empty pipeline changes nothing on the wire. */
+  attempts: number;
+  extra: unknown;
+}
+
+/** A request of ours that waits for its answer. */
+interface Waiting {
+  settle(message: Message, extra: unknown): void;
+  close(): void;
+}
+
+/** A JSON-RPC error answer, kept as it came so that the host gets just that. */
+class JsonRpcError extends Error {
+  readonly code: unknown;
+  readonly data: unknown;
+
+  constructor(readonly payload: NonNullable<Message["error"]>) {
+    super(String(payload.message));
+    this.code = payload.code;
+    this.data = payload.data;
+  }
+}
+
+/** The transport failed; the host hears of it as it would without us. */
+class SendFailure extends Error {
+  constructor(override readonly cause: unknown) {
+    super("send failed");
+  }
+}
+
+class TransportPipeline implements Endpoint {
+  readonly host: Host = {};
+  readonly #inner: Inner;
+  readonly #enter: Entry;
+  readonly #waiting = new Map<string, Waiting>();
+  readonly #active = new Map<string, AbortController>();
+  readonly #abandoned = new Set<string>();
+  readonly #progress = new Map<string, unknown>();
+  readonly #handshakes = new Set<string>();
+  #announcement: Announcement | undefined;
+  #annotations: Promise<ReadonlyMap<string, ToolAnnotations>> | undefined;
+  #server: string | undefined;
+  #lastId = 0;
+  #closed = false;
+
+  constructor(inner: Inner, middleware: readonly Middleware[], options: WrapOptions | undefined) {
+    this.#inner = inner;
+    inner.onmessage = (message, extra) => this.#receive(message, extra);
+    inner.onclose = () => this.#close();
+    inner.onerror = (error) => this.host.onerror?.(error);
+    watch(inner).listChanged.add(() => {
+      this.#annotations = undefined;
+    });
+    this.#enter = createEntry({
+      owner: "wrapTransport",
+      middleware,
+      terminal: this.#terminal,
+      side: "client",
+      endpoint: this,
+      peer: () => ({ server: this.#server, sessionId: inner.sessionId }),
+      options: { timeoutMs: HOST_DEADLINE_MS, ...options },
+    });
+  }
+
+  // From the host
+
+  send(message: Message, options?: unknown): Promise<void> {
+    if (message?.method === "notifications/cancelled" && this.#cancel(message)) return Promise.resolve();
+    if (message?.method === "tools/call" && message.id !== undefined && message.id !== null) {
+      return this.#call(message, message.id, asBag(options));
+    }
+    const isHandshake = message?.method === "initialize" || message?.method === "server/discover";
+    if (isHandshake) this.#handshakes.add(String(message.id));
+    return this.#inner.send(message, options);
+  }
+
+  #cancel(message: Message): boolean {
+    const controller = this.#active.get(String(message.params?.requestId));
+    controller?.abort(message.params?.reason);
+    return controller !== undefined;
+  }
+
+  async #call(message: Message, id: Id, sendOptions: Bag | undefined): Promise<void> {
+    const controller = new AbortController();
+    const requestSignal = sendOptions?.requestSignal as AbortSignal | undefined;
+    const abort = (): void => controller.abort(requestSignal?.reason);
+    requestSignal?.addEventListener("abort", abort, { once: true });
+    this.#active.set(String(id), controller);
+    const params = message.params ?? NOTHING;
+    const request: HostRequest = {
+      tool: params.name as string,
+      args: (params.arguments ?? NOTHING) as Bag,
+      meta: (params._meta ?? NOTHING) as Bag,
+      options: { signal: controller.signal },
+      message,
+      id,
+      sendOptions,
+      attempts: 0,
+      extra: undefined,
+    };
+    try {
+      const result = await this.#enter(request);
+      this.#answer({ jsonrpc: "2.0", id, result }, request, controller);
+    } catch (error) {
+      this.#refuse(error, request, controller);
+    } finally {
+      this.#active.delete(String(id));
+      requestSignal?.removeEventListener("abort", abort);
+    }
+  }
+
+  #answer(message: Message, request: HostRequest, controller: AbortController): void {
+    // A cancelled request gets no answer.
+    if (!controller.signal.aborted) this.host.onmessage?.(message, request.extra);
+  }
+
+  #refuse(error: unknown, request: HostRequest, controller: AbortController): void {
+    if (error instanceof SendFailure) throw error.cause;
+    const { id } = request;
+    if (error instanceof JsonRpcError) return this.#answer({ jsonrpc: "2.0", id, error: error.payload }, request, controller);
+    this.#answer({ jsonrpc: "2.0", id, error: errorFor(error) }, request, controller);
+  }
+
+  // From the server
+
+  #receive(message: Message, extra: unknown): void {
+    if (message?.method === undefined && message?.id !== undefined) return this.#receiveAnswer(message, extra);
+    if (message?.method === "notifications/progress") return this.#receiveProgress(message, extra);
+    this.host.onmessage?.(message, extra);
+  }
+
+  #receiveAnswer(message: Message, extra: unknown): void {
+    const key = String(message.id);
+    const waiting = this.#waiting.get(key);
+    if (waiting !== undefined) return waiting.settle(message, extra);
+    if (this.#abandoned.delete(key)) return;
+    if (this.#handshakes.delete(key)) this.#readHandshake(message.result);
+    this.host.onmessage?.(message, extra);
+  }
+
+  #readHandshake(result: unknown): void {
+    const bag = asBag(result);
+    if (bag?.capabilities === undefined) return;
+    this.#announcement = readAnnouncement(bag.capabilities);
+    const name = asBag(bag.serverInfo)?.name;
+    this.#server = typeof name === "string" ? name : undefined;
+  }
+
+  #receiveProgress(message: Message, extra: unknown): void {
+    const token = String(message.params?.progressToken);
+    // Progress of an attempt that was given up must not pass for progress of the live one.
+    if (this.#abandoned.has(token)) return;
+    const theirs = this.#progress.get(token);
+    const mapped = theirs === undefined ? message : { ...message, params: { ...message.params, progressToken: theirs } };
+    this.host.onmessage?.(mapped, extra);
+  }
+
+  #close(): void {
+    this.#closed = true;
+    for (const waiting of [...this.#waiting.values()]) waiting.close();
+    this.#abandoned.clear();
+    this.#announcement = undefined;
+    this.#annotations = undefined;
+    this.host.onclose?.();
+  }
+
+  // Attempts
+
+  readonly #terminal: Handler = (ctx) => {
+    let attempt: Attempt;
+    let limit: Limit | undefined;
+    let prepared: { readonly sent: Sent; readonly callMeta: unknown };
+    try {
+      const call = callOf(ctx);
+      limit = limitOf(ctx);
+      admitDispatch(ctx, limit);
+      prepared = callMetaOf(ctx, this.#announcement);
+      attempt = call.beginAttempt(ctx);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const wire = new Wire(attempt, prepared.sent);
+    let expired = false;
+    const expire = (): void => {
+      expired = true;
+    };
+    return this.#attempt(ctx, wire, prepared.callMeta, limit, expire).then(
+      (result) => {
+        attempt.end(classifyResult(result, ctx.call.runtime.wallNow()), result, true);
+        attempt.release();
+        return result;
+      },
+      (error) => {
+        attempt.end(this.#outcomeOf(error, wire, ctx, expired ? limit : undefined), error, wire.acknowledged);
+        if (!wire.sent) attempt.release();
+        throw error;
+      },
+    );
+  };
+
+  #outcomeOf(error: unknown, wire: Wire, ctx: CallContext, passed: Limit | undefined): Outcome {
+    if (passed !== undefined) return timeoutOutcome(passed);
+    if (!wire.sent && this.#closed) wire.closed = true;
+    const thrown = error instanceof SendFailure ? error.cause : error;
+    return classifyThrow(thrown, wire, ctx.signal?.aborted === true, ctx.call.runtime.wallNow());
+  }
+
+  #attempt(
+    ctx: CallContext,
+    wire: Wire,
+    callMeta: unknown,
+    limit: Limit | undefined,
+    expired: () => void,
+  ): Promise<ToolResult> {
+    const request = ctx.call.request as HostRequest;
+    request.attempts += 1;
+    const id: Id = request.attempts === 1 ? request.id : this.#newId();
+    const params = this.#paramsOf(ctx, request, id, callMeta, wire);
+    // Where the host cancels by closing the stream, so do we; elsewhere by notification.
+    const stream = request.sendOptions?.requestSignal === undefined ? undefined : new AbortController();
+    const sendOptions = stream === undefined ? request.sendOptions : { ...request.sendOptions, requestSignal: stream.signal };
+
+    return new Promise((resolve, reject) => {
+      const cancelTimer = limit === undefined ? undefined : startTimer(ctx.call.runtime, limit.ms, () => expire(limit));
+      ctx.signal?.addEventListener("abort", abort, { once: true });
+      const stop = (): void => {
+        cancelTimer?.();
+        ctx.signal?.removeEventListener("abort", abort);
+        this.#waiting.delete(String(id));
+        this.#progress.delete(String(id));
+      };
+      const giveUp = (reason: unknown, error: unknown): void => {
+        stop();
+        this.#abandon(id, stream, reason);
+        reject(error);
+      };
+      function abort(): void {
+        giveUp(ctx.signal?.reason, ctx.signal?.reason);
+      }
+      function expire(passed: Limit): void {
+        expired();
+        giveUp("Request timed out", passed.isDeadline ? deadlineError(ctx, "unknown") : new AttemptTimeoutError(ctx.tool, passed.ms));
+      }
+      this.#waiting.set(String(id), {
+        settle: ({ result, error }, extra) => {
+          stop();
+          request.extra = extra;
+          if (error === undefined) resolve(result as ToolResult);
+          else reject(new JsonRpcError(error));
+        },
+        close: () => {
+          stop();
+          reject(new SendFailure(new Error("Connection closed")));
+        },
+      });
+      this.#inner.send({ ...request.message, id, params }, sendOptions).catch((error) => {
+        stop();
+        reject(new SendFailure(error));
+      });
+    });
+  }
+
+  #newId(): string {
+    this.#lastId += 1;
+    return `mcp-tx/${this.#lastId}`;
+  }
+
+  #paramsOf(ctx: CallContext, request: HostRequest, id: Id, callMeta: unknown, wire: Wire): Readonly<Record<PropertyKey, unknown>> {
+    const params: Record<PropertyKey, unknown> = { ...request.message.params, [WireKey]: wire };
+    if (ctx.tool !== request.tool) params.name = ctx.tool;
+    if (ctx.args !== request.args) params.arguments = ctx.args;
+    const token = ctx.meta.progressToken;
+    const ownToken = token === undefined || id === request.id ? undefined : { progressToken: id };
+    if (ownToken !== undefined) this.#progress.set(String(id), token);
+    if (ctx.meta !== request.meta || callMeta !== undefined || ownToken !== undefined) {
+      params._meta = { ...ctx.meta, ...ownToken, ...(callMeta !== undefined && { [CALL_META_KEY]: callMeta }) };
+    }
+    return params;
+  }
+
+  /** Tells the server that nobody waits any more, and remembers to drop what it may still answer. */
+  #abandon(id: Id, stream: AbortController | undefined, reason: unknown): void {
+    this.#abandoned.add(String(id));
+    const [oldest] = this.#abandoned;
+    if (this.#abandoned.size > MAX_ABANDONED && oldest !== undefined) this.#abandoned.delete(oldest);
+    if (stream !== undefined) return stream.abort(reason);
+    const params = { requestId: id, ...(reason !== undefined && { reason: String(reason) }) };
+    this.#inner.send({ jsonrpc: "2.0", method: "notifications/cancelled", params }).catch((error) => this.host.onerror?.(error));
+  }
+
+  // Endpoint
+
+  announcement(): Announcement | undefined {
+    return this.#announcement;
+  }
+
+  async annotations(tool: string, ctx: CallContext): Promise<ToolAnnotations | undefined> {
+    this.#annotations ??= listAnnotations((cursor) => this.#page(cursor, ctx), ctx);
+    const listing = this.#annotations;
+    try {
+      return (await listing).get(tool);
+    } catch {
+      if (this.#annotations === listing) this.#annotations = undefined;
+      return undefined;
+    }
+  }
+
+  #page(cursor: string | undefined, ctx: CallContext): Promise<unknown> {
+    const id = this.#newId();
+    const envelope = Object.entries(ctx.call.request.meta).filter(([key]) => key.startsWith("io.modelcontextprotocol/"));
+    const meta = envelope.length === 0 ? undefined : { _meta: Object.fromEntries(envelope) };
+    const params = { ...(cursor !== undefined && { cursor }), ...meta };
+    const message: Message = { jsonrpc: "2.0", id, method: "tools/list", ...(Object.keys(params).length > 0 && { params }) };
+    const { runtime } = ctx.call;
+    return new Promise((resolve, reject) => {
+      const limitMs = Math.min(LIST_TIMEOUT_MS, Math.max(0, ctx.deadline - runtime.now()));
+      const cancelTimer = startTimer(runtime, limitMs, () => fail(new Error("tools/list timed out")));
+      const fail = (error: unknown): void => {
+        cancelTimer();
+        this.#waiting.delete(id);
+        reject(error);
+      };
+      this.#waiting.set(id, {
+        settle: ({ result, error }) => {
+          cancelTimer();
+          this.#waiting.delete(id);
+          if (error === undefined) resolve(result);
+          else reject(new JsonRpcError(error));
+        },
+        close: () => fail(new Error("Connection closed")),
+      });
+      this.#inner.send(message).catch(fail);
+    });
+  }
+}
+
+const INTERNAL_ERROR = -32_603;
+
+/** What the host hears of an error of ours, in words that a model can act on. */
+function errorFor(error: unknown): NonNullable<Message["error"]> {
+  if (!McpTxError.isInstance(error)) return { code: INTERNAL_ERROR, message: error instanceof Error ? error.message : String(error) };
+  const report = reportOf(error);
+  const { code, retryAfterMs } = error;
+  const receipt: Receipt = {
+    requestId: report?.requestId ?? "",
+    ack: report?.ack ?? false,
+    execution: report?.execution ?? error.outcome.execution,
+    duplicate: false,
+    code,
+    ...(retryAfterMs !== undefined && { retryAfterMs }),
+  };
+  return { code: RECEIPT_ERROR_CODE, message: error.message, data: { [RECEIPT_KEY]: receipt } };
+}
+
+/**
+ * Puts a pipeline between a host that builds its own MCP client and the transport it talks over.
+ *
+ * @remarks
+ * Hand the result to the host in the transport's place (Vercel AI SDK, LangChain.js, OpenAI Agents). Each repetition gets a
+ * JSON-RPC id of its own; cancellation and progress are mapped to the live attempt; everything that is no tool call passes
+ * untouched in both directions. Unless `timeoutMs` says otherwise a call has 55 s in all, because hosts give up after 60 s.
+ *
+ * @throws TypeError for something that is no transport or no middleware
+ */
+export function wrapTransport<T extends TransportLike>(
+  transport: T,
+  middleware: Middleware | readonly Middleware[],
+  options?: WrapOptions,
+): T {
+  if (typeof transport?.send !== "function") {
+    throw new TypeError("wrapTransport: transport must be an MCP transport with a send method");
+  }
+  const layers = flatten(middleware, "wrapTransport");
+  const state = new TransportPipeline(transport as unknown as Inner, layers, options);
+  const send = state.send.bind(state);
+  return facade(transport, { send }, state.host) as T;
+}

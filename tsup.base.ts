@@ -1,0 +1,18 @@
+import { defineConfig } from "tsup";
+import { bundleEntries, readPackage } from "./scripts/package-entries.mjs";
+
+/** The one build of every package: entries come from `exports`, declarations from `tsc`. */
+export default defineConfig({
+  entry: bundleEntries(readPackage(process.cwd())),
+  format: "esm",
+  target: "es2022",
+  platform: "node",
+  outDir: "dist",
+  clean: true,
+  dts: false,
+  sourcemap: true,
+  splitting: true,
+  treeshake: false,
+  removeNodeProtocol: false,
+  skipNodeModulesBundle: true,
+});
