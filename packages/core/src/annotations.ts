@@ -1,10 +1,14 @@
 import type { CallContext, ToolAnnotations } from "./contract.js";
 import { asBag } from "./wire.js";
 
-/** Sends one raw `tools/list` request, so that no SDK state (output validation) changes. */
-export type ListPage = (cursor: string | undefined, ctx: CallContext) => Promise<unknown>;
+/** Sends one raw `tools/list` request, so that no SDK state (output validation) changes; bounded by `timeoutMs`. */
+export type ListPage = (cursor: string | undefined, timeoutMs: number, ctx: CallContext) => Promise<unknown>;
 
 const MAX_PAGES = 20;
+/** For all pages together. */
+const LIST_TIMEOUT_MS = 5000;
+
+type Listing = ReadonlyMap<string, ToolAnnotations>;
 
 function readTools(page: unknown, into: Map<string, ToolAnnotations>): string | undefined {
   const bag = asBag(page);
@@ -16,13 +20,40 @@ function readTools(page: unknown, into: Map<string, ToolAnnotations>): string | 
   return typeof bag?.nextCursor === "string" && bag.nextCursor !== "" ? bag.nextCursor : undefined;
 }
 
-/** Reads every tool's annotations, at most 20 pages. */
-export async function listAnnotations(list: ListPage, ctx: CallContext): Promise<ReadonlyMap<string, ToolAnnotations>> {
-  const found = new Map<string, ToolAnnotations>();
-  let cursor: string | undefined;
-  for (let page = 0; page < MAX_PAGES; page += 1) {
-    cursor = readTools(await list(cursor, ctx), found);
-    if (cursor === undefined) break;
+/** The tool annotations of one connection: read when first asked for, kept until the server says they changed. */
+export class AnnotationCache {
+  readonly #list: ListPage;
+  #listing: Promise<Listing> | undefined;
+
+  constructor(list: ListPage) {
+    this.#list = list;
   }
-  return found;
+
+  /** The annotations of a tool; `undefined` when it has none or they cannot be read, which means untrusted. */
+  async get(tool: string, ctx: CallContext): Promise<ToolAnnotations | undefined> {
+    this.#listing ??= this.#read(ctx);
+    const listing = this.#listing;
+    try {
+      return (await listing).get(tool);
+    } catch {
+      if (this.#listing === listing) this.#listing = undefined;
+      return undefined;
+    }
+  }
+
+  clear(): void {
+    this.#listing = undefined;
+  }
+
+  async #read(ctx: CallContext): Promise<Listing> {
+    const { runtime } = ctx.call;
+    const until = runtime.now() + LIST_TIMEOUT_MS;
+    const found = new Map<string, ToolAnnotations>();
+    let cursor: string | undefined;
+    for (let page = 0; page < MAX_PAGES; page += 1) {
+      cursor = readTools(await this.#list(cursor, Math.max(1, until - runtime.now()), ctx), found);
+      if (cursor === undefined) break;
+    }
+    return found;
+  }
 }

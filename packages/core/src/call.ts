@@ -282,14 +282,15 @@ export class CallState implements Call, Reporter {
 
   #describe(end: End, status: CallReport["status"]): CallReport {
     const { transactionId, idempotencyKey } = this.request.options;
-    const receipt = readReceipt(asBag(end.value)?._meta);
+    const bag = asBag(end.value);
+    const receipt = readReceipt(end.thrown ? bag?.data : bag?._meta);
     return Object.freeze({
       requestId: this.id,
       ...(transactionId !== undefined && { transactionId }),
       ...(idempotencyKey !== undefined && { idempotencyKey }),
       tool: this.request.tool,
       attempts: end.attempts,
-      duplicate: !end.thrown && receipt?.duplicate === true,
+      duplicate: receipt?.duplicate === true,
       ack: end.acknowledged,
       execution: this.#notes?.duplicate === true ? "executed" : end.execution,
       status,

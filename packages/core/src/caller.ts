@@ -1,6 +1,6 @@
 import type { CallOptions, ToolResult } from "./contract.js";
 import { ToolError } from "./errors.js";
-import { reportOf, stampError, stampResult } from "./report.js";
+import { reportOf, stamp } from "./report.js";
 import { textOf, unwrap } from "./value.js";
 
 /** The part of a Standard Schema (zod, valibot, arktype, ...) that validates a value. */
@@ -59,9 +59,10 @@ export async function invokeThrough<T>(
     if (result.isError === true) throw new ToolError(tool, textOf(result), { execution: report?.execution });
     const value = unwrap(result);
     const typed = output === undefined ? (value as T) : await validated(tool, value, output);
-    return reporter === undefined ? typed : stampResult(typed, reporter);
+    if (reporter !== undefined) stamp(typed, reporter);
+    return typed;
   } catch (error) {
-    if (reporter !== undefined) stampError(error, reporter);
+    if (reporter !== undefined) stamp(error, reporter);
     throw error;
   }
 }

@@ -12,8 +12,11 @@ export interface ReplayQuestion {
   readonly replay?: "safe" | "always" | "never" | undefined;
   /** Whether the user asks to repeat a call that ran and failed. */
   readonly repeatFailures?: boolean | undefined;
-  /** Whether `verify` may be asked. @defaultValue true */
-  readonly askVerify?: boolean | undefined;
+  /**
+   * Whether an attempt is still under way (a hedge): then the outcome counts as unknown, also while that attempt waits in some
+   * queue, and `verify` is not asked.
+   */
+  readonly inFlight?: boolean | undefined;
 }
 
 /** The gate's answer: send again, do not, or the result that `verify` found. */
@@ -46,6 +49,8 @@ function ageOf({ sentAt, sentAtWall }: Attempt, { runtime }: Call): number {
 export function storeCovers(call: Call): boolean {
   const store = call.endpoint?.announcement()?.idempotency;
   if (store === undefined) return false;
+  // The server itself said that it no longer has the store it announced.
+  if (call.attempts.some((attempt) => attempt.outcome?.code === "store_mismatch")) return false;
   return call.attempts
     .filter(isUnresolved)
     .every((attempt) => attempt.key !== undefined && attempt.storeId === store.storeId && ageOf(attempt, call) < store.windowMs);
@@ -55,17 +60,7 @@ function isSafeToRepeat(annotations: ToolAnnotations | undefined): boolean {
   return annotations?.readOnlyHint === true || annotations?.idempotentHint === true;
 }
 
-async function annotationsAllow(ctx: CallContext): Promise<boolean> {
-  const { call } = ctx;
-  if (!call.trustsAnnotations || call.endpoint === undefined) return false;
-  try {
-    return isSafeToRepeat(await call.endpoint.annotations(ctx.tool, ctx));
-  } catch {
-    return false;
-  }
-}
-
-/** Waits for `work`, but no longer than the call lives: a hanging `verify` must not hang the call. */
+/** Waits for `work`, but no longer than the call lives: a hanging server or `verify` must not hang the call. */
 function whileAlive<T>(work: Promise<T>, ctx: CallContext, otherwise: T): Promise<T> {
   if (ctx.signal === undefined && ctx.deadline === Infinity) return work;
   return new Promise((resolve, reject) => {
@@ -80,6 +75,16 @@ function whileAlive<T>(work: Promise<T>, ctx: CallContext, otherwise: T): Promis
     if (ctx.signal?.aborted === true) giveUp();
     work.then(resolve, reject).finally(giveUp);
   });
+}
+
+async function annotationsAllow(ctx: CallContext): Promise<boolean> {
+  const { call } = ctx;
+  try {
+    if (!call.trustsAnnotations || call.endpoint === undefined) return false;
+    return isSafeToRepeat(await whileAlive(call.endpoint.annotations(ctx.tool, ctx), ctx, undefined));
+  } catch {
+    return false;
+  }
 }
 
 const NOBODY_KNOWS: Verification = Object.freeze({ execution: "unknown" });
@@ -113,7 +118,7 @@ async function verify(ctx: CallContext, outcome: Outcome): Promise<Verification>
 export async function replayGate(ctx: CallContext, question: ReplayQuestion): Promise<ReplayDecision> {
   const { call } = ctx;
   if (isAborted(call) || question.outcome.status === "cancelled") return CANCELLED;
-  const { execution } = call;
+  const execution = question.inFlight === true ? "unknown" : call.execution;
   if (execution === "not-executed") return YES;
   if (execution === "executed") {
     return question.outcome.status === "throttled" || question.repeatFailures === true ? YES : EXECUTED;
@@ -122,7 +127,7 @@ export async function replayGate(ctx: CallContext, question: ReplayQuestion): Pr
   if (question.replay !== "never" && (storeCovers(call) || (await annotationsAllow(ctx)))) {
     return isAborted(call) ? CANCELLED : YES;
   }
-  if (question.askVerify === false) return UNKNOWN;
+  if (question.inFlight === true) return UNKNOWN;
   const answer = await verify(ctx, question.outcome);
   if (answer.execution === "unknown") return isAborted(call) ? CANCELLED : UNKNOWN;
   call.resolveAttempts(answer.execution);

@@ -65,9 +65,9 @@ export function stampResult<T>(value: T, reporter: Reporter): T {
   return copy;
 }
 
-/** As {@link stampResult} for what was thrown; an error keeps its identity, the latest call wins. */
-export function stampError(error: unknown, reporter: Reporter): void {
-  if (isObject(error)) stamps.set(error, reporter);
+/** As {@link stampResult} for errors and for values that are no ToolResults: these keep their identity, the latest call wins. */
+export function stamp(value: unknown, reporter: Reporter): void {
+  if (isObject(value)) stamps.set(value, reporter);
 }
 
 function isPlain(value: object): boolean {

@@ -12,7 +12,7 @@ import type {
 } from "./contract.js";
 import { callback, number, objectWith, type OptionReader, readOptions } from "./options.js";
 import { claims, dismantle, fold } from "./pipeline.js";
-import { stampError, stampResult } from "./report.js";
+import { stamp, stampResult } from "./report.js";
 import { defaultRuntime } from "./runtime.js";
 import { localTerminal } from "./terminal.js";
 import type { Runtime } from "./contract.js";
@@ -154,7 +154,7 @@ function completed(call: CallState, result: ToolResult): ToolResult {
 
 function failed(call: CallState, error: unknown): unknown {
   call.finish(true, error);
-  stampError(error, call);
+  stamp(error, call);
   return error;
 }
 

@@ -1,7 +1,7 @@
 import type { Announcement, Attempt, CallContext } from "./contract.js";
 import type { HttpEvidence, WireAnswer, WireEvidence } from "./classify.js";
 import { expectResponse } from "./http-registry.js";
-import { asBag, type CallMeta, RECEIPT_ERROR_CODE, RECEIPT_KEY, type Receipt } from "./wire.js";
+import { asBag, type CallMeta, readCallMeta, RECEIPT_ERROR_CODE, RECEIPT_KEY, type Receipt } from "./wire.js";
 
 /** A JSON-RPC message, as far as it is looked at here. */
 export interface Message {
@@ -200,15 +200,22 @@ function answerInBody(error: unknown, id: string | number): Message | undefined 
 export function callMetaOf(ctx: CallContext, announcement: Announcement | undefined): { readonly sent: Sent; readonly callMeta: CallMeta | undefined } {
   if (announcement === undefined) return PLAIN;
   const { call, options } = ctx;
-  const idempotencyKey = options.idempotencyKey ?? call.id;
-  const earlier = call.attempts.find((attempt) => attempt.storeId !== undefined && attempt.outcome?.execution !== "not-executed");
+  // Another pipeline round this one has named the call already: under a name of our own each of its attempts would be new.
+  const outer = readCallMeta(ctx.meta);
+  const idempotencyKey = options.idempotencyKey ?? outer?.idempotencyKey ?? call.id;
+  // The store that has to recognise this request, because an unresolved one went there.
+  const earlier = call.attempts.find(
+    ({ storeId, outcome }) => storeId !== undefined && (outcome === undefined || outcome.execution === "unknown"),
+  );
+  const expectStore = earlier?.storeId ?? outer?.expectStore;
+  const transactionId = options.transactionId ?? outer?.transactionId;
   const callMeta: CallMeta = {
     requestId: call.id,
     idempotencyKey,
-    ...(options.transactionId !== undefined && { transactionId: options.transactionId }),
+    ...(transactionId !== undefined && { transactionId }),
     attempt: ctx.attempt,
-    epoch: call.epoch,
-    ...(earlier !== undefined && { expectStore: earlier.storeId }),
+    epoch: (outer?.epoch ?? 0) + call.epoch,
+    ...(expectStore !== undefined && { expectStore }),
   };
   const store = announcement.idempotency;
   return { sent: store === undefined ? NOTHING_SENT : { key: idempotencyKey, storeId: store.storeId }, callMeta };

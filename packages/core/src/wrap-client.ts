@@ -1,4 +1,4 @@
-import { listAnnotations } from "./annotations.js";
+import { AnnotationCache } from "./annotations.js";
 import { type Caller, callerOf } from "./caller.js";
 import { classifyResult, classifyThrow } from "./classify.js";
 import type {
@@ -89,53 +89,42 @@ const ANYTHING = {
   "~standard": { version: 1, vendor: "mcp-tx", validate: (value: unknown) => ({ value }) },
 };
 
-const LIST_TIMEOUT_MS = 5000;
-
 /** What is known about the server behind a client, for as long as one connection lasts. */
 class ClientEndpoint implements Endpoint {
+  readonly #client: Sdk;
+  readonly #annotations = new AnnotationCache((cursor, timeoutMs) => this.#page(cursor, timeoutMs));
   #transport: object | undefined;
-  #annotations: Promise<ReadonlyMap<string, ToolAnnotations>> | undefined;
 
-  constructor(private readonly client: Sdk) {}
+  constructor(client: Sdk) {
+    this.#client = client;
+  }
 
   /** Watches the client's present transport. */
-  observe(): object | undefined {
-    const { transport } = this.client;
-    if (transport !== undefined && transport !== this.#transport) {
-      this.#transport = transport;
-      this.#annotations = undefined;
-      watch(transport).listChanged.add(() => {
-        this.#annotations = undefined;
-      });
-    }
-    return transport;
+  observe(): void {
+    const { transport } = this.#client;
+    if (transport === undefined || transport === this.#transport) return;
+    this.#transport = transport;
+    this.#annotations.clear();
+    watch(transport).listChanged.add(() => this.#annotations.clear());
   }
 
   announcement(): Announcement | undefined {
-    return readAnnouncement(this.client.getServerCapabilities?.());
+    return readAnnouncement(this.#client.getServerCapabilities?.());
   }
 
-  async annotations(tool: string, ctx: CallContext): Promise<ToolAnnotations | undefined> {
-    this.#annotations ??= listAnnotations((cursor) => this.#page(cursor, ctx), ctx);
-    const listing = this.#annotations;
-    try {
-      return (await listing).get(tool);
-    } catch {
-      if (this.#annotations === listing) this.#annotations = undefined;
-      return undefined;
-    }
+  annotations(tool: string, ctx: CallContext): Promise<ToolAnnotations | undefined> {
+    return this.#annotations.get(tool, ctx);
   }
 
-  #page(cursor: string | undefined, ctx: CallContext): Promise<unknown> {
-    if (this.client.request === undefined) return Promise.reject(new TypeError("client cannot send tools/list"));
+  #page(cursor: string | undefined, timeout: number): Promise<unknown> {
+    if (this.#client.request === undefined) return Promise.reject(new TypeError("client cannot send tools/list"));
     const params = cursor === undefined ? undefined : { cursor };
-    const timeout = Math.min(LIST_TIMEOUT_MS, Math.max(1, ctx.deadline - ctx.call.runtime.now()));
-    return this.client.request({ method: "tools/list", ...(params && { params }) }, ANYTHING, { timeout });
+    return this.#client.request({ method: "tools/list", ...(params && { params }) }, ANYTHING, { timeout });
   }
 
   peer(): Peer {
-    const server = this.client.getServerVersion?.()?.name;
-    const sessionId = asBag(this.client.transport)?.sessionId;
+    const server = this.#client.getServerVersion?.()?.name;
+    const sessionId = asBag(this.#client.transport)?.sessionId;
     return { server, sessionId: typeof sessionId === "string" ? sessionId : undefined };
   }
 }

@@ -1,6 +1,6 @@
 import type { CallContext, CallOptions, Middleware, WrapOptions } from "./contract.js";
 import { flatten } from "./pipeline.js";
-import { reportOf, stampResult } from "./report.js";
+import { reportOf, stamp } from "./report.js";
 import { createEntry, NO_OPTIONS, NOTHING } from "./run.js";
 import { localTerminal } from "./terminal.js";
 import { fromResult, toResult } from "./value.js";
@@ -52,6 +52,7 @@ export function wrapTool<A extends object = Readonly<Record<string, unknown>>, R
     const result = await enter(request);
     const value = fromResult(result);
     const report = value === result ? undefined : reportOf(result);
-    return (report === undefined ? value : stampResult(value, { report: () => report })) as R;
+    if (report !== undefined) stamp(value, { report: () => report });
+    return value as R;
   };
 }

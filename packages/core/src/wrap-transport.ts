@@ -1,4 +1,4 @@
-import { listAnnotations } from "./annotations.js";
+import { AnnotationCache } from "./annotations.js";
 import { classifyResult, classifyThrow } from "./classify.js";
 import type {
   Announcement,
@@ -30,7 +30,6 @@ type Id = string | number;
 const HOST_DEADLINE_MS = 55_000;
 /** How many ids of abandoned attempts are remembered, to drop their late answers. */
 const MAX_ABANDONED = 10_000;
-const LIST_TIMEOUT_MS = 5000;
 
 /** Structural view of the inner transport with its parameters open. */
 interface Inner {
@@ -92,8 +91,8 @@ class TransportPipeline implements Endpoint {
   readonly #abandoned = new Set<string>();
   readonly #progress = new Map<string, unknown>();
   readonly #handshakes = new Set<string>();
+  readonly #annotations = new AnnotationCache((cursor, timeoutMs, ctx) => this.#page(cursor, timeoutMs, ctx));
   #announcement: Announcement | undefined;
-  #annotations: Promise<ReadonlyMap<string, ToolAnnotations>> | undefined;
   #server: string | undefined;
   #lastId = 0;
   #closed = false;
@@ -103,9 +102,7 @@ class TransportPipeline implements Endpoint {
     inner.onmessage = (message, extra) => this.#receive(message, extra);
     inner.onclose = () => this.#close();
     inner.onerror = (error) => this.host.onerror?.(error);
-    watch(inner).listChanged.add(() => {
-      this.#annotations = undefined;
-    });
+    watch(inner).listChanged.add(() => this.#annotations.clear());
     this.#enter = createEntry({
       owner: "wrapTransport",
       middleware,
@@ -215,7 +212,7 @@ class TransportPipeline implements Endpoint {
     for (const waiting of [...this.#waiting.values()]) waiting.close();
     this.#abandoned.clear();
     this.#announcement = undefined;
-    this.#annotations = undefined;
+    this.#annotations.clear();
     this.host.onclose?.();
   }
 
@@ -349,27 +346,18 @@ class TransportPipeline implements Endpoint {
     return this.#announcement;
   }
 
-  async annotations(tool: string, ctx: CallContext): Promise<ToolAnnotations | undefined> {
-    this.#annotations ??= listAnnotations((cursor) => this.#page(cursor, ctx), ctx);
-    const listing = this.#annotations;
-    try {
-      return (await listing).get(tool);
-    } catch {
-      if (this.#annotations === listing) this.#annotations = undefined;
-      return undefined;
-    }
+  annotations(tool: string, ctx: CallContext): Promise<ToolAnnotations | undefined> {
+    return this.#annotations.get(tool, ctx);
   }
 
-  #page(cursor: string | undefined, ctx: CallContext): Promise<unknown> {
+  #page(cursor: string | undefined, timeoutMs: number, ctx: CallContext): Promise<unknown> {
     const id = this.#newId();
     const envelope = Object.entries(ctx.call.request.meta).filter(([key]) => key.startsWith("io.modelcontextprotocol/"));
     const meta = envelope.length === 0 ? undefined : { _meta: Object.fromEntries(envelope) };
     const params = { ...(cursor !== undefined && { cursor }), ...meta };
     const message: Message = { jsonrpc: "2.0", id, method: "tools/list", ...(Object.keys(params).length > 0 && { params }) };
-    const { runtime } = ctx.call;
     return new Promise((resolve, reject) => {
-      const limitMs = Math.min(LIST_TIMEOUT_MS, Math.max(0, ctx.deadline - runtime.now()));
-      const cancelTimer = startTimer(runtime, limitMs, () => fail(new Error("tools/list timed out")));
+      const cancelTimer = startTimer(ctx.call.runtime, timeoutMs, () => fail(new Error("tools/list timed out")));
       const fail = (error: unknown): void => {
         cancelTimer();
         this.#waiting.delete(id);

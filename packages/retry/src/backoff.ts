@@ -43,7 +43,10 @@ export function backoff(options: BackoffOptions, random: () => number): Backoff 
     case "full":
       return (repetition) => random() * capped(options, repetition);
     case "equal":
-      return (repetition) => (capped(options, repetition) / 2) * (1 + random());
+      return (repetition) => {
+        const x = capped(options, repetition);
+        return Math.min(x, x / 2 + random() * (x / 2));
+      };
     case "decorrelated":
       return decorrelated(options, random);
     case "none":

@@ -228,12 +228,14 @@ class Repetition {
   /** Sleeps, and makes the context of the next attempt. */
   async #wait({ delayMs }: Wait, failure: Failure): Promise<CallContext> {
     const { call, tool, signal, attempt } = this.#ctx;
+    // Before the wait: what the gate relied on now is what has to hold when the attempt starts.
+    const admit = this.#admission();
     if (call.execution === "executed") call.raiseEpoch();
     this.#count += 1;
     const number = attempt + this.#count;
     if (call.observed) call.emit("retry.scheduled", { tool, attempt: number, delayMs, outcome: failure.outcome });
     if (delayMs > 0) await this.#sleep(delayMs, signal);
-    return { ...this.#ctx, attempt: number, admit: this.#admission() };
+    return { ...this.#ctx, attempt: number, admit };
   }
 
   async #sleep(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
