@@ -36,7 +36,11 @@ export interface Caller<R = ToolResult> {
   invoke<T = unknown>(tool: string, args?: Readonly<Record<string, unknown>>, options?: InvokeOptions<T>): Promise<T>;
 }
 
-type Call = (tool: string, args: Readonly<Record<string, unknown>>, options: CallOptions | undefined) => Promise<ToolResult>;
+type Call = (
+  tool: string,
+  args: Readonly<Record<string, unknown>>,
+  options: CallOptions | undefined,
+) => Promise<ToolResult>;
 
 async function validated<T>(tool: string, value: unknown, schema: OutputSchema<T>): Promise<T> {
   const verdict = await schema["~standard"].validate(value);

@@ -261,6 +261,7 @@ export interface CallContext {
   readonly admit?: (() => void) | undefined;
 }
 
+/** Runs a call: a terminal, or a pipeline round one. */
 export type Handler = (ctx: CallContext) => Promise<ToolResult>;
 
 /** Where a middleware belongs in the standard order. */
@@ -278,7 +279,6 @@ export type Seat =
 
 /** Wraps a call. May invoke `next` zero times, once, or many times, each with its own context. */
 export interface Middleware {
-  // biome-ignore lint/style/useShorthandFunctionType: the contract is an interface so that it can carry members
   (ctx: CallContext, next: Handler): Promise<ToolResult>;
   /** Keys of {@link CallOptions} that this middleware honours. */
   readonly optionKeys?: readonly string[] | undefined;

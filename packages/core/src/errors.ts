@@ -19,6 +19,7 @@ export interface McpTxErrorInit {
  * Messages say what happened, to which tool and what to do next, and carry no stack, path or secret.
  */
 export class McpTxError extends Error {
+  override readonly name: string = "McpTxError";
   readonly code: OutcomeCode;
   readonly outcome: Outcome;
 
@@ -51,13 +52,17 @@ function hasCode(value: unknown, code: OutcomeCode): boolean {
   return McpTxError.isInstance(value) && value.code === code;
 }
 
-function define(name: string, prototype: object): void {
-  Object.defineProperty(prototype, "name", { value: name, configurable: true, writable: true });
-}
-
 /** The call's deadline (`timeoutMs`) passed, or what is asked for does not fit before it. */
 export class DeadlineError extends McpTxError {
-  constructor(message: string, init: Partial<McpTxErrorInit> & { readonly execution: Outcome["execution"]; readonly retryAfterMs?: number | undefined }) {
+  override readonly name = "DeadlineError";
+
+  constructor(
+    message: string,
+    init: Partial<McpTxErrorInit> & {
+      readonly execution: Outcome["execution"];
+      readonly retryAfterMs?: number | undefined;
+    },
+  ) {
     super(message, "deadline", {
       ...init,
       outcome: { status: "failure", execution: init.execution, transient: false, retryAfterMs: init.retryAfterMs },
@@ -70,6 +75,8 @@ export class DeadlineError extends McpTxError {
 
 /** One attempt ran longer than `attemptTimeoutMs`. What it started may still be running. */
 export class AttemptTimeoutError extends McpTxError {
+  override readonly name = "AttemptTimeoutError";
+
   constructor(tool: string, timeoutMs: number) {
     super(
       `Tool "${tool}" did not answer within ${timeoutMs} ms. It may still be running; check what it did before calling it again.`,
@@ -84,6 +91,8 @@ export class AttemptTimeoutError extends McpTxError {
 
 /** Nobody knows whether the tool ran, and sending the call again could run it twice. */
 export class OutcomeUnknownError extends McpTxError {
+  override readonly name = "OutcomeUnknownError";
+
   constructor(tool: string, init: { readonly cause?: unknown; readonly retryAfterMs?: number | undefined } = {}) {
     super(
       `It is unknown whether tool "${tool}" ran: the request was sent and no answer came back. ` +
@@ -102,9 +111,15 @@ export class OutcomeUnknownError extends McpTxError {
 
 /** A rate limit, ours or the server's, does not let the call through now. */
 export class RateLimitError extends McpTxError {
+  override readonly name = "RateLimitError";
+
   constructor(
     tool: string,
-    init: { readonly retryAfterMs?: number | undefined; readonly execution?: Outcome["execution"] | undefined; readonly cause?: unknown } = {},
+    init: {
+      readonly retryAfterMs?: number | undefined;
+      readonly execution?: Outcome["execution"] | undefined;
+      readonly cause?: unknown;
+    } = {},
   ) {
     const when = init.retryAfterMs === undefined ? "later" : `in ${Math.ceil(init.retryAfterMs)} ms, not earlier`;
     super(`Tool "${tool}" is rate limited. Call it again ${when}.`, "rate_limited", {
@@ -124,10 +139,15 @@ export class RateLimitError extends McpTxError {
 
 /** The tool ran and reports a failure (`isError`), raised by `invoke`. */
 export class ToolError extends McpTxError {
+  override readonly name = "ToolError";
   /** What the tool said, for the model. */
   readonly text: string;
 
-  constructor(tool: string, text: string, init: { readonly execution?: Outcome["execution"] | undefined; readonly cause?: unknown } = {}) {
+  constructor(
+    tool: string,
+    text: string,
+    init: { readonly execution?: Outcome["execution"] | undefined; readonly cause?: unknown } = {},
+  ) {
     super(text === "" ? `Tool "${tool}" failed and gave no reason.` : `Tool "${tool}" failed: ${text}`, "tool_error", {
       cause: init.cause,
       outcome: { status: "failure", execution: init.execution ?? "executed", transient: false },
@@ -140,9 +160,3 @@ export class ToolError extends McpTxError {
 }
 
 Object.defineProperty(McpTxError.prototype, Brand, { value: true });
-define("McpTxError", McpTxError.prototype);
-define("DeadlineError", DeadlineError.prototype);
-define("AttemptTimeoutError", AttemptTimeoutError.prototype);
-define("OutcomeUnknownError", OutcomeUnknownError.prototype);
-define("RateLimitError", RateLimitError.prototype);
-define("ToolError", ToolError.prototype);

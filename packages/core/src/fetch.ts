@@ -18,7 +18,9 @@ function postedRequest(init: RequestInit | undefined): Posted | undefined {
   try {
     const message: Message = JSON.parse(body);
     const { id } = message;
-    return message.method === "tools/call" && (typeof id === "string" || typeof id === "number") ? { id, body } : undefined;
+    return message.method === "tools/call" && (typeof id === "string" || typeof id === "number")
+      ? { id, body }
+      : undefined;
   } catch {
     return undefined;
   }
@@ -48,7 +50,10 @@ class StreamWatch {
   }
 
   #line(line: string): void {
-    if (line === "") return this.#dispatch();
+    if (line === "") {
+      this.#dispatch();
+      return;
+    }
     const colon = line.indexOf(":");
     const field = colon < 0 ? line : line.slice(0, colon);
     const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
@@ -74,7 +79,8 @@ function settledStream(stream: ReadableStream<Uint8Array>, id: string | number):
   const decoder = new TextDecoder();
   const watched = new StreamWatch(id);
   const isLost = (): boolean => !watched.answered && !watched.resumable;
-  const verdict = (): Uint8Array => new TextEncoder().encode(`\n\nevent: message\ndata: ${JSON.stringify(lostAnswer(id))}\n\n`);
+  const verdict = (): Uint8Array =>
+    new TextEncoder().encode(`\n\nevent: message\ndata: ${JSON.stringify(lostAnswer(id))}\n\n`);
   return new ReadableStream({
     async pull(controller) {
       try {
@@ -127,7 +133,8 @@ function withoutLength(headers: Headers): Headers {
  * @defaultValue the global `fetch`
  */
 export function wrapFetch(fetch: Fetch = globalThis.fetch): Fetch {
-  if (typeof fetch !== "function") throw new TypeError("wrapFetch: fetch must be a function (url, init) => Promise<Response>");
+  if (typeof fetch !== "function")
+    throw new TypeError("wrapFetch: fetch must be a function (url, init) => Promise<Response>");
   announceWrapper();
   return async function observedFetch(url, init) {
     const posted = postedRequest(init);

@@ -53,7 +53,10 @@ export function storeCovers(call: Call): boolean {
   if (call.attempts.some((attempt) => attempt.outcome?.code === "store_mismatch")) return false;
   return call.attempts
     .filter(isUnresolved)
-    .every((attempt) => attempt.key !== undefined && attempt.storeId === store.storeId && ageOf(attempt, call) < store.windowMs);
+    .every(
+      (attempt) =>
+        attempt.key !== undefined && attempt.storeId === store.storeId && ageOf(attempt, call) < store.windowMs,
+    );
 }
 
 function isSafeToRepeat(annotations: ToolAnnotations | undefined): boolean {
@@ -123,14 +126,19 @@ export async function replayGate(ctx: CallContext, question: ReplayQuestion): Pr
   if (execution === "executed") {
     return question.outcome.status === "throttled" || question.repeatFailures === true ? YES : EXECUTED;
   }
-  if (question.replay === "always") return YES;
-  if (question.replay !== "never" && (storeCovers(call) || (await annotationsAllow(ctx)))) {
-    return isAborted(call) ? CANCELLED : YES;
-  }
-  if (question.inFlight === true) return UNKNOWN;
-  const answer = await verify(ctx, question.outcome);
-  if (answer.execution === "unknown") return isAborted(call) ? CANCELLED : UNKNOWN;
+  const decision = await decideUnknown(ctx, question);
+  // What is found out while the caller gives up still counts, but nothing is sent any more.
+  return isAborted(call) && !("result" in decision) ? CANCELLED : decision;
+}
+
+/** Rule 4. */
+async function decideUnknown(ctx: CallContext, { outcome, replay, inFlight }: ReplayQuestion): Promise<ReplayDecision> {
+  const { call } = ctx;
+  if (replay === "always") return YES;
+  if (replay !== "never" && (storeCovers(call) || (await annotationsAllow(ctx)))) return YES;
+  if (inFlight === true || isAborted(call)) return UNKNOWN;
+  const answer = await verify(ctx, outcome);
+  if (answer.execution === "unknown") return UNKNOWN;
   call.resolveAttempts(answer.execution);
-  if (answer.execution === "executed") return { replay: false, reason: "verified", result: answer.result };
-  return isAborted(call) ? CANCELLED : YES;
+  return answer.execution === "executed" ? { replay: false, reason: "verified", result: answer.result } : YES;
 }

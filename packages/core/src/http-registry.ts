@@ -34,7 +34,11 @@ export function announceWrapper(): void {
  *
  * @returns to be called when the send has settled
  */
-export function expectResponse(id: string | number, message: unknown, wire: { http: HttpEvidence | undefined }): () => void {
+export function expectResponse(
+  id: string | number,
+  message: unknown,
+  wire: { http: HttpEvidence | undefined },
+): () => void {
   if (registry.wrappers === 0) return nothing;
   const expected: Expected = { id: String(id), message, wire };
   registry.expected.add(expected);
@@ -44,6 +48,7 @@ export function expectResponse(id: string | number, message: unknown, wire: { ht
 /** Tells the sender of a message what came back. Of equal messages in flight at once, the oldest one without news gets it. */
 export function recordResponse(id: string | number, body: string, evidence: HttpEvidence): void {
   const candidates = [...registry.expected].filter((entry) => entry.id === String(id) && entry.wire.http === undefined);
-  const match = candidates.length > 1 ? candidates.find((entry) => JSON.stringify(entry.message) === body) : candidates[0];
+  const match =
+    candidates.length > 1 ? candidates.find((entry) => JSON.stringify(entry.message) === body) : candidates[0];
   if (match !== undefined) match.wire.http = evidence;
 }

@@ -41,7 +41,9 @@ describe("retryBudget", () => {
   });
 
   test("never permits more than floor plus ratio times successes within a window, whatever the arrival pattern", () => {
-    const steps = fc.array(fc.record({ gapMs: fc.integer({ min: 0, max: 300 }), success: fc.boolean() }), { maxLength: 300 });
+    const steps = fc.array(fc.record({ gapMs: fc.integer({ min: 0, max: 300 }), success: fc.boolean() }), {
+      maxLength: 300,
+    });
     fc.assert(
       fc.property(steps, fc.double({ min: 0, max: 2, noNaN: true }), (pattern, ratio) => {
         const budget = retryBudget({ ratio, minPerSecond: 3, ttlMs: 1000 });

@@ -1,6 +1,6 @@
 import {
-  type Middleware,
   McpTxError,
+  type Middleware,
   type Outcome,
   pipeline,
   reportOf,
@@ -12,21 +12,26 @@ import {
 import { middlewareContract, scriptedTool, virtualTime } from "@mcp-tx/core/testing";
 import { describe, expect, test } from "vitest";
 import { retryBudget } from "./budget.js";
-import { hedge, type HedgeOptions } from "./hedge.js";
+import { type HedgeOptions, hedge } from "./hedge.js";
 
 /** A transport end whose server lists one tool and answers each call as the script says. */
 function scriptedServer(hints: object, answers: readonly (() => Promise<ToolResult>)[]) {
   let executions = 0;
   const received: { readonly method?: string; readonly params?: Record<string, unknown> }[] = [];
   const answer = async (method: string | undefined): Promise<unknown> => {
-    if (method === "tools/list") return { tools: [{ name: "read", inputSchema: { type: "object" }, annotations: hints }] };
+    if (method === "tools/list")
+      return { tools: [{ name: "read", inputSchema: { type: "object" }, annotations: hints }] };
     executions += 1;
     return answers[executions - 1]?.();
   };
   const transport = {
     onmessage: undefined as ((message: object) => void) | undefined,
     onclose: undefined as (() => void) | undefined,
-    async send(message: { readonly id?: unknown; readonly method?: string; readonly params?: Record<string, unknown> }) {
+    async send(message: {
+      readonly id?: unknown;
+      readonly method?: string;
+      readonly params?: Record<string, unknown>;
+    }) {
       received.push(message);
       if (message.id === undefined) return;
       const result = await answer(message.method);
@@ -46,7 +51,10 @@ interface Setup {
 function call(answers: readonly ((sleep: (ms: number) => Promise<void>) => Promise<ToolResult>)[], setup: Setup = {}) {
   const time = virtualTime();
   const sleep = (ms: number): Promise<void> => time.runtime.sleep(ms);
-  const server = scriptedServer(setup.hints ?? { readOnlyHint: true }, answers.map((make) => () => make(sleep)));
+  const server = scriptedServer(
+    setup.hints ?? { readOnlyHint: true },
+    answers.map((make) => () => make(sleep)),
+  );
   const wrapped = wrapTransport(server.transport, [hedge({ delayMs: 100, ...setup.hedge })], {
     runtime: time.runtime,
     trustAnnotations: true,
@@ -104,7 +112,10 @@ describe("hedge", () => {
   });
 
   test("starts no more than max attempts", async () => {
-    const { server, answer } = call([1, 2, 3, 4].map(() => after(5000, text("slow"))), { hedge: { max: 3 } });
+    const { server, answer } = call(
+      [1, 2, 3, 4].map(() => after(5000, text("slow"))),
+      { hedge: { max: 3 } },
+    );
     await answer;
     expect(server.executions()).toBe(3);
   });
@@ -163,9 +174,11 @@ describe("hedge", () => {
     const controller = new AbortController();
     const tool = scriptedTool([{ hang: true }]);
     const handler = pipeline([hedge({ delayMs: 100 })], tool);
-    const result = run(handler, { tool: "pay", options: { signal: controller.signal } }, { runtime: time.runtime }).catch(
-      (error: unknown) => error,
-    );
+    const result = run(
+      handler,
+      { tool: "pay", options: { signal: controller.signal } },
+      { runtime: time.runtime },
+    ).catch((error: unknown) => error);
     await time.advance(50);
     controller.abort(new Error("enough"));
     expect(await result).toBe(controller.signal.reason);

@@ -1,4 +1,11 @@
-import { type CallContext, type Handler, type Middleware, type Outcome, replayGate, type ToolResult } from "@mcp-tx/core";
+import {
+  type CallContext,
+  type Handler,
+  type Middleware,
+  type Outcome,
+  replayGate,
+  type ToolResult,
+} from "@mcp-tx/core";
 import { number, objectWith, readOptions } from "@mcp-tx/core/options";
 import type { RetryBudget } from "./budget.js";
 

@@ -16,7 +16,7 @@ import { middlewareContract, type ScriptedTool, scriptedTool, virtualTime } from
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { retryBudget } from "./budget.js";
-import { retry, type RetryOptions } from "./retry.js";
+import { type RetryOptions, retry } from "./retry.js";
 
 const OK: ToolResult = { content: [{ type: "text", text: "ok" }] };
 const FAILED: ToolResult = { content: [{ type: "text", text: "no" }], isError: true };
@@ -68,7 +68,12 @@ describe("retry", () => {
   test("repeats what was refused for a passing reason, with growing delays", async () => {
     const tool = scriptedTool([{ error: refused() }, { error: refused() }, { result: OK }]);
     const { time, result } = start(tool, { retry: plain });
-    expect(reportOf(await result)).toMatchObject({ attempts: 3, status: "completed", execution: "executed", waitedMs: 300 });
+    expect(reportOf(await result)).toMatchObject({
+      attempts: 3,
+      status: "completed",
+      execution: "executed",
+      waitedMs: 300,
+    });
     expect(time.now()).toBe(300);
     expect(tool.contexts.map((ctx) => ctx.attempt)).toEqual([1, 2, 3]);
   });
@@ -174,7 +179,12 @@ describe("unknown outcome", () => {
     expect(OutcomeUnknownError.isInstance(error)).toBe(true);
     expect((error as McpTxError).message).toContain('"pay"');
     expect(McpTxError.isInstance((error as Error).cause)).toBe(true);
-    expect(reportOf(error)).toMatchObject({ attempts: 1, execution: "unknown", status: "timeout", error: { code: "outcome_unknown" } });
+    expect(reportOf(error)).toMatchObject({
+      attempts: 1,
+      execution: "unknown",
+      status: "timeout",
+      error: { code: "outcome_unknown" },
+    });
     expect(tool.executions).toBe(1);
   });
 
@@ -232,7 +242,10 @@ describe("unknown outcome", () => {
 
   test("asks verify about the last attempt, too", async () => {
     const tool = scriptedTool([{ error: lost() }]);
-    const { result } = start(tool, { retry: { maxAttempts: 1 }, verify: () => ({ execution: "executed", result: OK }) });
+    const { result } = start(tool, {
+      retry: { maxAttempts: 1 },
+      verify: () => ({ execution: "executed", result: OK }),
+    });
     expect(await result).toEqual(OK);
   });
 
@@ -276,7 +289,11 @@ describe("delays", () => {
     const error = await rejection(result);
     expect(RateLimitError.isInstance(error)).toBe(true);
     expect(error).toMatchObject({ code: "rate_limited", retryAfterMs: 60_000, cause });
-    expect(reportOf(error)).toMatchObject({ status: "rejected", execution: "not-executed", error: { retryAfterMs: 60_000 } });
+    expect(reportOf(error)).toMatchObject({
+      status: "rejected",
+      execution: "not-executed",
+      error: { retryAfterMs: 60_000 },
+    });
     expect(time.now()).toBe(0);
   });
 
@@ -316,9 +333,18 @@ describe("delays", () => {
 
   test("waits on when a timer fires early", async () => {
     const time = virtualTime();
-    const early = { ...time.runtime, sleep: (ms: number, signal?: AbortSignal) => time.runtime.sleep(Math.max(0.1, ms - 1), signal) };
+    const early = {
+      ...time.runtime,
+      sleep: (ms: number, signal?: AbortSignal) => time.runtime.sleep(Math.max(0.1, ms - 1), signal),
+    };
     const started: number[] = [];
-    const tool = scriptedTool([{ error: refused() }, () => (started.push(time.now()), OK)]);
+    const tool = scriptedTool([
+      { error: refused() },
+      () => {
+        started.push(time.now());
+        return OK;
+      },
+    ]);
     await time.run(run(pipeline([retry(plain)], tool), { tool: "pay" }, { runtime: early, classifiers: [readFaults] }));
     expect(started[0]).toBeGreaterThanOrEqual(100);
   });
@@ -349,7 +375,10 @@ describe("abort", () => {
         return new Promise<never>(() => undefined);
       },
     ]);
-    const { result } = start(tool, { retry: { replay: "always", retryOn: () => true }, call: { signal: controller.signal } });
+    const { result } = start(tool, {
+      retry: { replay: "always", retryOn: () => true },
+      call: { signal: controller.signal },
+    });
     expect(await rejection(result)).toBe(controller.signal.reason);
     expect(tool.executions).toBe(1);
     expect(reportOf(controller.signal.reason)).toMatchObject({ status: "cancelled", execution: "unknown" });
@@ -395,8 +424,11 @@ describe("abort", () => {
     let listeners = 0;
     const signal = new Proxy(controller.signal, {
       get(target, property) {
-        if (property === "addEventListener") return (): void => void (listeners += 1);
-        if (property === "removeEventListener") return (): void => void (listeners -= 1);
+        if (property === "addEventListener" || property === "removeEventListener") {
+          return (): void => {
+            listeners += property === "addEventListener" ? 1 : -1;
+          };
+        }
         const value: unknown = Reflect.get(target, property, target);
         return typeof value === "function" ? value.bind(target) : value;
       },
@@ -444,7 +476,10 @@ describe("observers", () => {
     const tool = scriptedTool([{ error: refused() }, { result: OK }]);
     const { result } = start(tool, { retry: plain, onEvent: (name, detail) => void events.push([name, detail]) });
     await result;
-    expect(events).toContainEqual(["retry.scheduled", expect.objectContaining({ tool: "pay", attempt: 2, delayMs: 100 })]);
+    expect(events).toContainEqual([
+      "retry.scheduled",
+      expect.objectContaining({ tool: "pay", attempt: 2, delayMs: 100 }),
+    ]);
   });
 
   test("change nothing when they throw", async () => {
@@ -452,7 +487,12 @@ describe("observers", () => {
       throw new Error("observer");
     };
     const tool = scriptedTool([{ error: refused() }, { result: OK }]);
-    const { result } = start(tool, { retry: plain, onEvent: explode, onReport: explode, classifiers: [explode, readFaults] });
+    const { result } = start(tool, {
+      retry: plain,
+      onEvent: explode,
+      onReport: explode,
+      classifiers: [explode, readFaults],
+    });
     expect(await result).toEqual(OK);
   });
 });
@@ -482,12 +522,15 @@ describe("options", () => {
     expect(make).toThrow(name);
   });
 
-  test.each([[{ maxAttempts: -1 }], [true], [null], [{ attempts: 2 }]])("refuses the call option %j before anything is sent", async (own) => {
-    const tool = scriptedTool([{ result: OK }]);
-    const error = await rejection(start(tool, { call: { retry: own } }).result);
-    expect(String(error)).toContain("retry (call option)");
-    expect(tool.executions).toBe(0);
-  });
+  test.each([[{ maxAttempts: -1 }], [true], [null], [{ attempts: 2 }]])(
+    "refuses the call option %j before anything is sent",
+    async (own) => {
+      const tool = scriptedTool([{ result: OK }]);
+      const error = await rejection(start(tool, { call: { retry: own } }).result);
+      expect(String(error)).toContain("retry (call option)");
+      expect(tool.executions).toBe(0);
+    },
+  );
 
   test("takes zero for what may be zero", () => {
     expect(() => retry({ baseDelayMs: 0, maxDelayMs: 0, maxElapsedMs: 0, maxRetryAfterMs: 0 })).not.toThrow();
@@ -495,24 +538,34 @@ describe("options", () => {
 });
 
 describe("laws", () => {
-  const fault = fc.constantFrom(refused, lost, () => throttled(5), () => new Error("ran"));
+  const fault = fc.constantFrom(
+    refused,
+    lost,
+    () => throttled(5),
+    () => new Error("ran"),
+  );
   const replay = fc.constantFrom<"safe" | "always" | "never">("safe", "always", "never");
 
   test("a safe retry never runs a tool again once an attempt may have run", async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(fault, { maxLength: 6 }), replay, fc.integer({ min: 1, max: 6 }), async (faults, policy, maxAttempts) => {
-        const kinds = faults.map((make) => make());
-        const tool = scriptedTool([...kinds.map((error) => ({ error })), { result: OK }], { repeatLast: true });
-        const { result } = start(tool, { retry: { ...plain, replay: policy, maxAttempts } });
-        await result.catch(() => undefined);
-        const mayHaveRun = (index: number): boolean => {
-          const error = kinds[index];
-          if (error === undefined || !(error instanceof Fault)) return true;
-          return error.outcome.execution === "unknown" && policy !== "always";
-        };
-        for (let index = 0; index < tool.executions - 1; index += 1) expect(mayHaveRun(index)).toBe(false);
-        expect(tool.executions).toBeLessThanOrEqual(maxAttempts);
-      }),
+      fc.asyncProperty(
+        fc.array(fault, { maxLength: 6 }),
+        replay,
+        fc.integer({ min: 1, max: 6 }),
+        async (faults, policy, maxAttempts) => {
+          const kinds = faults.map((make) => make());
+          const tool = scriptedTool([...kinds.map((error) => ({ error })), { result: OK }], { repeatLast: true });
+          const { result } = start(tool, { retry: { ...plain, replay: policy, maxAttempts } });
+          await result.catch(() => undefined);
+          const mayHaveRun = (index: number): boolean => {
+            const error = kinds[index];
+            if (error === undefined || !(error instanceof Fault)) return true;
+            return error.outcome.execution === "unknown" && policy !== "always";
+          };
+          for (let index = 0; index < tool.executions - 1; index += 1) expect(mayHaveRun(index)).toBe(false);
+          expect(tool.executions).toBeLessThanOrEqual(maxAttempts);
+        },
+      ),
     );
   });
 });

@@ -80,7 +80,12 @@ declare module "@mcp-tx/core" {
     readonly retry?: RetryOptions | false | undefined;
   }
   interface CallEvents {
-    "retry.scheduled": { readonly tool: string; readonly attempt: number; readonly delayMs: number; readonly outcome: Outcome };
+    "retry.scheduled": {
+      readonly tool: string;
+      readonly attempt: number;
+      readonly delayMs: number;
+      readonly outcome: Outcome;
+    };
   }
 }
 
@@ -191,7 +196,10 @@ class Repetition {
     return replayGate(this.#ctx, { outcome, replay: this.#policy.replay, repeatFailures });
   }
 
-  #refuse(failure: Failure, decision: Exclude<ReplayDecision, { readonly replay: true }>): { readonly result: ToolResult } {
+  #refuse(
+    failure: Failure,
+    decision: Exclude<ReplayDecision, { readonly replay: true }>,
+  ): { readonly result: ToolResult } {
     if (decision.reason === "verified") return { result: decision.result };
     if (decision.reason !== "unknown" || !failure.thrown) return conclude(failure);
     if (OutcomeUnknownError.isInstance(failure.value)) throw failure.value;
@@ -215,7 +223,8 @@ class Repetition {
     if (retryAfterMs !== undefined) return { delayMs: Math.min(retryAfterMs, maxRetryAfterMs), isServers: true };
     this.#backoff ??= backoff(this.#policy, this.#ctx.call.runtime.random);
     const repetition = this.#count + 1;
-    const delayMs = delay === undefined ? this.#backoff(repetition) : delay(repetition, failure.outcome, this.#info(failure));
+    const delayMs =
+      delay === undefined ? this.#backoff(repetition) : delay(repetition, failure.outcome, this.#info(failure));
     if (typeof delayMs === "number" && delayMs >= 0 && delayMs !== Infinity) return { delayMs, isServers: false };
     throw new RangeError(`retry: delay must return a finite number >= 0, got ${String(delayMs)}`);
   }
@@ -251,7 +260,8 @@ class Repetition {
   /** Asks again right before the dispatch: the window of a store may have closed in a queue further in. */
   #admission(): (() => void) | undefined {
     const ctx = this.#ctx;
-    if (ctx.call.execution !== "unknown" || this.#policy.replay === "always" || !storeCovers(ctx.call)) return ctx.admit;
+    if (ctx.call.execution !== "unknown" || this.#policy.replay === "always" || !storeCovers(ctx.call))
+      return ctx.admit;
     return () => {
       ctx.admit?.();
       if (!storeCovers(ctx.call)) throw new OutcomeUnknownError(ctx.tool);
@@ -277,7 +287,8 @@ async function attemptOnce(ctx: CallContext, next: Handler): Promise<ToolResult 
 
 /** The shared options with those of one call on top. */
 function override(options: RetryOptions, own: RetryOptions): RetryOptions {
-  if (typeof own !== "object" || own === null) throw new TypeError("retry (call option): must be false or an object of options");
+  if (typeof own !== "object" || own === null)
+    throw new TypeError("retry (call option): must be false or an object of options");
   return { ...options, ...Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined)) };
 }
 
