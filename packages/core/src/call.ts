@@ -1,4 +1,4 @@
-import { classifyResult } from "./classify.js";
+import { classifyResult, SUCCESS } from "./classify.js";
 import type {
   Attempt,
   Call,
@@ -40,7 +40,6 @@ const RELEASED: readonly (() => void)[] = Object.freeze([]);
 
 class AttemptState implements Attempt {
   handedOver = false;
-  acknowledged = false;
   outcome: Outcome | undefined;
   key: string | undefined;
   storeId: string | undefined;
@@ -68,7 +67,7 @@ class AttemptState implements Attempt {
 
   end(outcome: Outcome, value: unknown, acknowledged: boolean = outcome.execution === "executed"): void {
     if (this.outcome !== undefined) return;
-    this.acknowledged = acknowledged;
+    if (acknowledged) this.call.acknowledged = true;
     this.outcome = this.call.classifiers.length === 0 ? outcome : this.call.corrected(outcome, value);
     this.value = value;
     if (outcome.execution !== "unknown") this.release();
@@ -80,7 +79,8 @@ class AttemptState implements Attempt {
   release(): void {
     const waiting = this.#waiting;
     this.#waiting = RELEASED;
-    for (const listener of waiting ?? []) quietly(listener);
+    if (waiting === undefined) return;
+    for (const listener of waiting) quietly(listener);
   }
 
   onRelease(listener: () => void): void {
@@ -101,6 +101,8 @@ const MAX_CAUSES = 5;
 /** The one implementation of {@link Call}. */
 export class CallState implements Call, Reporter {
   handOvers = 0;
+  /** Whether a response arrived for any attempt. */
+  acknowledged = false;
   epoch = 0;
   #id: string | undefined;
   #attempts: AttemptState[] | undefined;
@@ -192,7 +194,7 @@ export class CallState implements Call, Reporter {
   outcomeOf(value: unknown, thrown: boolean): Outcome {
     const known = this.#attemptWith(value)?.outcome;
     if (known !== undefined) return known;
-    if (!thrown) return classifyResult(value as ToolResult, this.runtime.wallNow());
+    if (!thrown) return this.#outcomeOfResult(value as ToolResult | undefined);
     if (McpTxError.isInstance(value)) return value.outcome;
     // A middleware may have wrapped what an attempt threw.
     let cause = asBag(value)?.cause;
@@ -205,7 +207,18 @@ export class CallState implements Call, Reporter {
   }
 
   #attemptWith(value: unknown): AttemptState | undefined {
-    return this.attempts.findLast((attempt) => attempt.outcome !== undefined && attempt.value === value);
+    const attempts = this.#attempts;
+    if (attempts === undefined) return undefined;
+    for (let index = attempts.length - 1; index >= 0; index -= 1) {
+      const attempt = attempts[index];
+      if (attempt?.outcome !== undefined && attempt.value === value) return attempt;
+    }
+    return undefined;
+  }
+
+  /** A result that a middleware made. Most succeed: only for the others is the clock read. */
+  #outcomeOfResult(result: ToolResult | undefined): Outcome {
+    return result?.isError === true ? classifyResult(result, this.runtime.wallNow()) : SUCCESS;
   }
 
   /** Something thrown by a middleware, not by an attempt. */
@@ -260,22 +273,28 @@ export class CallState implements Call, Reporter {
   /** Ends the call. What happens afterwards (a late answer, a loser of a hedge) no longer changes its report. */
   finish(thrown: boolean, value: unknown): void {
     if (this.#end !== undefined) return;
-    const durationMs = this.#startedAt === undefined ? undefined : this.runtime.now() - this.#startedAt;
-    this.#end = { thrown, value, execution: this.execution, attempts: this.handOvers, acknowledged: this.#acknowledged, durationMs };
+    this.#end = this.#snapshot(thrown, value);
     if (this.settings.onReport === undefined) return;
     const report = this.report();
     quietly(() => this.settings.onReport?.(report));
   }
 
-  get #acknowledged(): boolean {
-    return this.attempts.some((attempt) => attempt.acknowledged);
+  #snapshot(thrown: boolean, value: unknown): End {
+    return {
+      thrown,
+      value,
+      execution: this.execution,
+      attempts: this.handOvers,
+      acknowledged: this.acknowledged,
+      durationMs: this.#startedAt === undefined ? undefined : this.runtime.now() - this.#startedAt,
+    };
   }
 
   /** The report; of a call that has not ended yet, what is known so far. */
   report(): CallReport {
     if (this.#report !== undefined) return this.#report;
     const end = this.#end;
-    if (end === undefined) return this.#describe({ thrown: false, value: undefined, execution: this.execution, attempts: this.handOvers, acknowledged: this.#acknowledged, durationMs: undefined }, "unknown");
+    if (end === undefined) return this.#describe({ ...this.#snapshot(false, undefined), durationMs: undefined }, "unknown");
     this.#report = this.#describe(end, this.#statusOf(end));
     return this.#report;
   }

@@ -47,7 +47,8 @@ export function parseRetryAfter(value: unknown, wallNow: number): number | undef
   if (typeof value !== "string" || value.trim() === "") return undefined;
   const seconds = Number(value);
   if (!Number.isNaN(seconds)) return hintMs(seconds * SECOND);
-  const date = Date.parse(value);
+  // Only what holds a time of day: Date.parse makes a date of "later 5" as well.
+  const date = /\d\d:\d\d/.test(value) ? Date.parse(value) : Number.NaN;
   return Number.isNaN(date) ? undefined : Math.max(0, date - wallNow);
 }
 
@@ -188,8 +189,12 @@ function classifyNetwork(error: unknown): Outcome {
   return failure("unknown", true, "transport_error");
 }
 
+/** What the SDKs throw, without a status, for a 401 or 403 that asks for an authorization the client does not have. */
+const UNAUTHORIZED: ReadonlySet<unknown> = new Set(["UnauthorizedError", "InsufficientScopeError"]);
+
 function httpStatusOf(error: unknown): number | undefined {
   const bag = asBag(error);
+  if (UNAUTHORIZED.has(bag?.constructor?.name)) return 401;
   const status = bag?.status ?? asBag(bag?.data)?.status ?? bag?.code;
   return typeof status === "number" && Number.isInteger(status) && status >= 300 && status <= 599 ? status : undefined;
 }
@@ -207,10 +212,15 @@ const TIMEOUT_CODES: ReadonlySet<unknown> = new Set([-32_001, "REQUEST_TIMEOUT",
 export function classifyThrow(error: unknown, evidence: WireEvidence, aborted: boolean, wallNow: number): Outcome {
   if (evidence.answer !== undefined) return classifyAnswer(evidence.answer, wallNow);
   if (!evidence.sent) return classifyUnsent(error, aborted, evidence.closed);
-  if (evidence.sendError !== undefined) return classifySendError(evidence.sendError, evidence);
+  const timedOut = TIMEOUT_CODES.has(asBag(error)?.code);
+  if (evidence.sendError !== undefined) {
+    const failed = classifySendError(evidence.sendError, evidence);
+    // An SDK that stops the request itself, for an abort or a timeout, makes its send fail too: that says nothing more.
+    if (failed.execution !== "unknown" || !(aborted || timedOut)) return failed;
+  }
   if (aborted) return { status: "cancelled", execution: "unknown", transient: false, code: "cancelled" };
   if (evidence.closed) return failure("unknown", true, "transport_error");
-  return failure("unknown", true, TIMEOUT_CODES.has(asBag(error)?.code) ? "attempt_timeout" : "transport_error");
+  return failure("unknown", true, timedOut ? "attempt_timeout" : "transport_error");
 }
 
 function classifyUnsent(error: unknown, aborted: boolean, closed: boolean): Outcome {

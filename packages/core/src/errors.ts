@@ -25,9 +25,10 @@ export class McpTxError extends Error {
 
   constructor(message: string, code: OutcomeCode, init: McpTxErrorInit) {
     const limit = Error.stackTraceLimit;
-    if (init.captureStack !== true) Error.stackTraceLimit = 0;
+    // By reflection: where the intrinsics are frozen an assignment would throw, and the stack is merely captured.
+    if (init.captureStack !== true) Reflect.set(Error, "stackTraceLimit", 0);
     super(message, init.cause === undefined ? undefined : { cause: init.cause });
-    Error.stackTraceLimit = limit;
+    Reflect.set(Error, "stackTraceLimit", limit);
     this.code = code;
     this.outcome = { ...init.outcome, code };
   }

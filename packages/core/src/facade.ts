@@ -1,5 +1,7 @@
 /** Properties that live beside the target: read and written here, never on the target. */
 const CALLBACKS = ["onmessage", "onclose", "onerror"] as const;
+/** Functions that are no methods: a callback comes back just as it was set. */
+const AS_THEY_ARE: ReadonlySet<PropertyKey> = new Set(["constructor", ...CALLBACKS]);
 
 /**
  * The target itself, but for a few members. Methods are bound to the target, so that its private fields work; the binding is
@@ -9,7 +11,7 @@ const CALLBACKS = ["onmessage", "onclose", "onerror"] as const;
  */
 export function facade(
   target: object,
-  members: Readonly<Record<PropertyKey, unknown>>,
+  members: Record<PropertyKey, unknown>,
   callbacks?: { [name: string]: unknown } | object,
 ): object {
   const bound = new Map<PropertyKey, { readonly method: unknown; readonly bound: unknown }>();
@@ -21,7 +23,7 @@ export function facade(
       if (Object.hasOwn(members, property)) return members[property];
       if (isCallback(property)) return Reflect.get(callbacks as object, property);
       const value: unknown = Reflect.get(object, property, object);
-      if (typeof value !== "function" || property === "constructor") return value;
+      if (typeof value !== "function" || AS_THEY_ARE.has(property)) return value;
       const known = bound.get(property);
       if (known?.method === value) return known.bound;
       const entry = { method: value, bound: value.bind(object) };
@@ -29,6 +31,8 @@ export function facade(
       return entry.bound;
     },
     set(object, property, value) {
+      // Whoever patches a member of ours (`send`) means ours: on the target it would call itself.
+      if (Object.hasOwn(members, property)) return Reflect.set(members, property, value);
       return isCallback(property) ? Reflect.set(callbacks as object, property, value) : Reflect.set(object, property, value, object);
     },
     has: (object, property) => Object.hasOwn(members, property) || Reflect.has(object, property),

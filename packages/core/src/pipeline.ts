@@ -35,7 +35,9 @@ export function flatten(middleware: Middleware | readonly Middleware[], owner: s
   }
   return middleware.flatMap((entry, index) => {
     if (typeof entry === "function") return partsOf(entry);
-    throw new TypeError(`${owner}: middleware[${index}] must be a function (ctx, next) => Promise, got ${kindOf(entry)}`);
+    throw new TypeError(
+      `${owner}: middleware[${index}] must be a function (ctx, next) => Promise, got ${kindOf(entry)}`,
+    );
   });
 }
 
@@ -45,7 +47,11 @@ function partsOf(middleware: Middleware): readonly Middleware[] {
 
 /** `next` of one layer: built once, and telling who called it without a context. */
 function link(layer: Middleware, next: Handler, caller: Middleware | undefined): Handler {
-  return (ctx) => (ctx === undefined ? missingContext(caller) : layer(ctx, next));
+  return (ctx) => (isMissing(ctx) ? missingContext(caller) : layer(ctx, next));
+}
+
+function isMissing(ctx: CallContext | null | undefined): boolean {
+  return ctx === undefined || ctx === null;
 }
 
 function missingContext(caller: Middleware | undefined): Promise<never> {
@@ -56,7 +62,7 @@ function missingContext(caller: Middleware | undefined): Promise<never> {
 /** Chains middlewares round a handler, from the right: the first is the outermost. */
 export function fold(middleware: readonly Middleware[], terminal: Handler): Handler {
   const last = middleware.at(-1);
-  let next: Handler = (ctx) => (ctx === undefined ? missingContext(last) : terminal(ctx));
+  let next: Handler = (ctx) => (isMissing(ctx) ? missingContext(last) : terminal(ctx));
   for (let index = middleware.length - 1; index >= 0; index -= 1) {
     next = link(middleware[index] as Middleware, next, middleware[index - 1]);
   }
@@ -81,7 +87,10 @@ export function pipeline(middleware: Middleware | readonly Middleware[], termina
 }
 
 /** What a handler made by {@link pipeline} consists of; any other handler is a terminal. */
-export function dismantle(handler: Handler): { readonly middleware: readonly Middleware[]; readonly terminal: Handler } {
+export function dismantle(handler: Handler): {
+  readonly middleware: readonly Middleware[];
+  readonly terminal: Handler;
+} {
   return (handler as Partial<Pipeline>)[Parts] ?? { middleware: [], terminal: handler };
 }
 
@@ -97,14 +106,17 @@ export function compose(middleware: readonly Middleware[]): Middleware {
     if (bound?.next !== next) bound = { next, handler: fold(parts, next) };
     return bound.handler(ctx);
   }
-  return Object.assign(composed, { [Parts]: parts, optionKeys: unique(parts.flatMap((part) => part.optionKeys ?? [])) });
+  return Object.assign(composed, {
+    [Parts]: parts,
+    optionKeys: unique(parts.flatMap((part) => part.optionKeys ?? [])),
+  });
 }
 
 /** Which tools: an exact name, several, a pattern, or a function. */
 export type ToolMatch = string | readonly string[] | RegExp | ((ctx: CallContext) => boolean);
 
 function matcher(match: ToolMatch): (ctx: CallContext) => boolean {
-  if (typeof match === "function") return match;
+  if (typeof match === "function") return (ctx) => isTrue(match(ctx));
   if (typeof match === "string") return (ctx) => ctx.tool === match;
   if (match instanceof RegExp) {
     // Without g and y, whose state would make every second call miss.
@@ -116,6 +128,12 @@ function matcher(match: ToolMatch): (ctx: CallContext) => boolean {
     return (ctx) => names.has(ctx.tool);
   }
   throw new TypeError("when: match must be a tool name, an array of names, a RegExp or a function (ctx) => boolean");
+}
+
+/** An async function gives a promise, which would pass for true on every call. */
+function isTrue(verdict: unknown): boolean {
+  if (typeof verdict === "boolean") return verdict;
+  throw new TypeError(`when: match must return true or false, got ${kindOf(verdict)}`);
 }
 
 /** Applies a middleware to the calls that match, and lets the others pass it by. */

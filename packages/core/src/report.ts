@@ -7,6 +7,8 @@ export interface Reporter {
 
 interface Stamps {
   set(target: object, reporter: Reporter): void;
+  /** Stamps what has no stamp yet; returns the stamp that is there already. */
+  add(target: object, reporter: Reporter): Reporter | undefined;
   get(target: object): Reporter | undefined;
 }
 
@@ -33,6 +35,11 @@ class Stamp extends Given {
     if (#reporter in target) target.#reporter = reporter;
     else new Stamp(target, reporter);
   }
+  static add(target: object, reporter: Reporter): Reporter | undefined {
+    if (#reporter in target) return target.#reporter;
+    new Stamp(target, reporter);
+    return undefined;
+  }
   static read(target: object): Reporter | undefined {
     return #reporter in target ? target.#reporter : undefined;
   }
@@ -41,7 +48,7 @@ class Stamp extends Given {
 /** One stamper per process, so that two copies of this package read each other's stamps. */
 const registry: { [key: symbol]: Stamps | undefined } = globalThis as never;
 const RegistryKey: symbol = Symbol.for("@mcp-tx/core.stamps.v1");
-registry[RegistryKey] ??= { set: Stamp.put, get: Stamp.read };
+registry[RegistryKey] ??= { set: Stamp.put, add: Stamp.add, get: Stamp.read };
 const stamps: Stamps = registry[RegistryKey];
 
 function isObject(value: unknown): value is object {
@@ -55,8 +62,10 @@ function isObject(value: unknown): value is object {
  */
 export function stampResult<T>(value: T, reporter: Reporter): T {
   if (!isObject(value)) return value;
-  const earlier = stamps.get(value);
-  if (earlier === undefined || earlier === reporter || !isPlain(value)) {
+  // Nearly every result is new: one look at its stamp, where looking first and stamping then would take two.
+  const earlier = stamps.add(value, reporter);
+  if (earlier === undefined || earlier === reporter) return value;
+  if (!isPlain(value)) {
     stamps.set(value, reporter);
     return value;
   }

@@ -6,6 +6,7 @@ import type {
   Endpoint,
   Handler,
   Middleware,
+  Runtime,
   Side,
   ToolResult,
   WrapOptions,
@@ -14,8 +15,7 @@ import { callback, number, objectWith, type OptionReader, readOptions } from "./
 import { claims, dismantle, fold } from "./pipeline.js";
 import { stamp, stampResult } from "./report.js";
 import { defaultRuntime } from "./runtime.js";
-import { localTerminal } from "./terminal.js";
-import type { Runtime } from "./contract.js";
+import { type Conclusion, conclude, localTerminal, type Terminal } from "./terminal.js";
 
 const timeout: OptionReader<number | undefined> = number({ min: 0, above: true, infinite: true }, undefined);
 
@@ -44,20 +44,24 @@ const WRAP_OPTIONS = {
 };
 
 /** How a wrapper describes its entry. */
-export interface EntrySpec {
+export interface EntrySpec<T = ToolResult> {
   /** Who is being configured, for messages: `"wrapClient"`. */
   readonly owner: string;
   readonly middleware: readonly Middleware[];
   /** A terminal that keeps the book of its attempts. */
-  readonly terminal: Handler;
+  readonly terminal: Terminal;
+  /** Makes what the caller gets of the result. */
+  readonly present?: ((result: ToolResult) => T) | undefined;
   readonly side: Side;
   readonly endpoint?: Endpoint | undefined;
   readonly peer?: CallSettings["peer"] | undefined;
   readonly options?: WrapOptions | undefined;
+  /** `timeoutMs` where neither the call nor the options say. */
+  readonly defaultTimeoutMs?: number | undefined;
 }
 
 /** Starts calls through one pipeline. Never throws: bad input rejects before anything is sent. */
-export type Entry = (request: CallRequest) => Promise<ToolResult>;
+export type Entry<T = ToolResult> = (request: CallRequest) => Promise<T>;
 
 /** Symbol-keyed option by which `transaction` says that it answers for the keys it made. */
 export const ClaimedKeys: unique symbol = Symbol.for("@mcp-tx/core.claimed");
@@ -66,8 +70,8 @@ const CORE_KEYS: ReadonlySet<string> = new Set(["signal", "transactionId", "time
 const NO_PEER = Object.freeze({});
 
 /** Builds the entry of a wrapper, once. */
-export function createEntry(spec: EntrySpec): Entry {
-  const { owner, middleware, side, endpoint } = spec;
+export function createEntry<T = ToolResult>(spec: EntrySpec<T>): Entry<T> {
+  const { owner, middleware, side, endpoint, present } = spec;
   const read = readOptions(owner, spec.options, WRAP_OPTIONS);
   const settings: CallSettings = {
     runtime: read.runtime ?? defaultRuntime,
@@ -80,8 +84,12 @@ export function createEntry(spec: EntrySpec): Entry {
     onReport: read.onReport,
     onEvent: read.onEvent,
   };
-  const handler = fold(middleware, spec.terminal);
-  const { timeoutMs, attemptTimeoutMs } = read;
+  const conclusion: Conclusion<EntryContext, T> = {
+    completed: ({ call }, result) => completed(call, result, present),
+    failed: ({ call }, error) => failed(call, error),
+  };
+  const start = startOf(middleware, spec.terminal, conclusion);
+  const { timeoutMs = spec.defaultTimeoutMs, attemptTimeoutMs } = read;
   const hasDefaults = timeoutMs !== undefined || attemptTimeoutMs !== undefined;
 
   function optionsOf(given: CallOptions): CallOptions {
@@ -93,12 +101,12 @@ export function createEntry(spec: EntrySpec): Entry {
     };
   }
 
-  function begin(request: CallRequest): { readonly call: CallState; readonly ctx: CallContext } {
+  function begin(request: CallRequest): EntryContext {
     checkRequest(owner, request);
     const options = optionsOf(request.options);
     const call = new CallState(settings, request);
     const limit = options.timeoutMs;
-    const ctx: CallContext = {
+    const ctx: EntryContext = {
       tool: request.tool,
       args: request.args,
       meta: request.meta,
@@ -111,37 +119,37 @@ export function createEntry(spec: EntrySpec): Entry {
       admit: undefined,
     };
     if (request.options !== NO_OPTIONS) checkCallOptions(owner, ctx, middleware);
-    return { call, ctx };
+    return ctx;
   }
 
   return (request) => {
-    let started: { readonly call: CallState; readonly ctx: CallContext };
     try {
-      started = begin(request);
+      return start(begin(request));
     } catch (error) {
       return Promise.reject(error);
     }
-    const { call, ctx } = started;
-    let running: Promise<ToolResult>;
-    try {
-      running = handler(ctx);
-      if (typeof running?.then !== "function") running = Promise.resolve(running);
-    } catch (error) {
-      return Promise.reject(failed(call, error));
-    }
-    return running.then(
-      (result) => completed(call, result),
-      (error) => {
-        throw failed(call, error);
-      },
-    );
   };
+}
+
+function startOf<T>(
+  middleware: readonly Middleware[],
+  terminal: Terminal,
+  conclusion: Conclusion<EntryContext, T>,
+): (ctx: EntryContext) => Promise<T> {
+  if (middleware.length === 0 && terminal.alone !== undefined) return terminal.alone(conclusion);
+  const handler = fold(middleware, terminal);
+  return (ctx) => conclude(handler, ctx, conclusion);
 }
 
 /** The options of a call that was given none. */
 export const NO_OPTIONS: CallOptions = Object.freeze({});
 
-function completed(call: CallState, result: ToolResult): ToolResult {
+/** The context of an entry, whose call is our own. */
+interface EntryContext extends CallContext {
+  readonly call: CallState;
+}
+
+function completed<T>(call: CallState, result: ToolResult, present: EntrySpec<T>["present"]): T {
   if (typeof result !== "object" || result === null) {
     const error = new TypeError(
       `The pipeline for tool "${call.request.tool}" gave no result; does a middleware forget to return next(ctx)?`,
@@ -149,7 +157,10 @@ function completed(call: CallState, result: ToolResult): ToolResult {
     throw failed(call, error);
   }
   call.finish(false, result);
-  return stampResult(result, call);
+  const value = present === undefined ? result : present(result);
+  if (value === result) return stampResult(result, call) as T;
+  stamp(value, call);
+  return value as T;
 }
 
 function failed(call: CallState, error: unknown): unknown {

@@ -50,7 +50,7 @@ export const defaultRuntime: Runtime = registry[RegistryKey];
 export function startTimer(runtime: Runtime, ms: number, callback: () => void): () => void {
   if (runtime === defaultRuntime) return processTimer(ms, callback);
   const controller = new AbortController();
-  runtime.sleep(ms, controller.signal).then(callback, () => undefined);
+  sleepUntil(runtime, runtime.now() + ms, controller.signal).then(callback, () => undefined);
   return () => controller.abort();
 }
 

@@ -114,10 +114,12 @@ export function watch(transport: object): Watch {
   const pending = new Map<string, Wire>();
   const state: Watch = { listChanged: new Set() };
   watches.set(transport, state);
+  let closed = false;
 
   const { send, onmessage, onclose } = patched;
   patched.send = (message, options) => {
     const wire = message?.method === "tools/call" ? message.params?.[WireKey] : undefined;
+    if (message?.method === "initialize" || message?.method === "server/discover") closed = false;
     if (!(wire instanceof Wire) || message.id === undefined || message.id === null) {
       return send.call(patched, message, options);
     }
@@ -125,11 +127,14 @@ export function watch(transport: object): Watch {
   };
 
   async function dispatch(message: Message, id: string | number, wire: Wire, options: unknown): Promise<void> {
-    wire.leave(patched.sessionId !== undefined);
+    // A closed transport that refuses the message has not let it out.
+    wire.closed = closed;
+    if (!closed) wire.leave(patched.sessionId !== undefined);
     pending.set(String(id), wire);
     const responded = expectResponse(id, message, wire);
     try {
       await send.call(patched, message, withStreamEnd(patched, options, () => abandon(id)));
+      if (!wire.sent) wire.leave(patched.sessionId !== undefined);
     } catch (error) {
       pending.delete(String(id));
       const answer = answerInBody(error, id);
@@ -151,6 +156,7 @@ export function watch(transport: object): Watch {
   }
 
   patched.onmessage = (message, extra) => {
+    closed = false;
     if (message?.method === undefined && message?.id !== undefined) {
       const key = String(message.id);
       pending.get(key)?.arrive(message);
@@ -160,6 +166,7 @@ export function watch(transport: object): Watch {
     onmessage?.call(patched, message, extra);
   };
   patched.onclose = () => {
+    closed = true;
     for (const wire of pending.values()) wire.close();
     pending.clear();
     onclose?.call(patched);

@@ -79,47 +79,119 @@ function accept(attempt: Attempt, ctx: CallContext, result: ToolResult): ToolRes
   return result;
 }
 
-function refuse(attempt: Attempt, ctx: CallContext, error: unknown): never {
+function fail(attempt: Attempt, ctx: CallContext, error: unknown): void {
   attempt.end(ctx.signal?.aborted === true ? TOOL_ABORTED : TOOL_THREW, error, true);
   attempt.release();
-  throw error;
+}
+
+/** What the end of a call makes of the pipeline's result, or of what the pipeline threw. */
+export interface Conclusion<C extends CallContext, T> {
+  completed(ctx: C, result: ToolResult): T;
+  /** Returns what to throw. */
+  failed(ctx: C, error: unknown): unknown;
+}
+
+/** Runs a handler to the end of its call. */
+export function conclude<C extends CallContext, T>(handler: Handler, ctx: C, conclusion: Conclusion<C, T>): Promise<T> {
+  return start(handler, ctx).then(
+    (result) => conclusion.completed(ctx, result),
+    (error) => {
+      throw conclusion.failed(ctx, error);
+    },
+  );
+}
+
+/** The last handler of a pipeline. */
+export interface Terminal extends Handler {
+  /**
+   * The terminal and the end of its call in one, for a pipeline without middleware: where the end of the only attempt is the
+   * end of the call, one promise does for both.
+   */
+  readonly alone?: (<C extends CallContext, T>(conclusion: Conclusion<C, T>) => (ctx: C) => Promise<T>) | undefined;
 }
 
 /**
  * Makes a terminal of a plain handler that runs here: counts the attempt, enforces deadline and attempt timeout, and settles
  * at once when the caller aborts. What the handler throws is an executed failure, whatever it says about itself.
  */
-export function localTerminal(handler: Handler): Handler {
-  return (ctx) => {
+export function localTerminal(handler: Handler): Terminal;
+export function localTerminal<T>(work: Work<T>, convert: (value: T) => ToolResult): Terminal;
+export function localTerminal<T>(work: Work<T>, convert: (value: T) => ToolResult = unchanged): Terminal {
+  function terminal(ctx: CallContext): Promise<ToolResult> {
     let attempt: Attempt;
     let limit: Limit | undefined;
     try {
-      const call = callOf(ctx);
+      callOf(ctx);
       limit = limitOf(ctx);
       admitDispatch(ctx, limit);
-      attempt = call.beginAttempt(ctx);
-      attempt.handOver(call.verify === undefined ? undefined : {});
+      attempt = handOver(ctx);
     } catch (error) {
       return Promise.reject(error);
     }
-    if (limit !== undefined || ctx.signal !== undefined) return runBounded(handler, ctx, attempt, limit);
-    return start(handler, ctx).then(
-      (result) => accept(attempt, ctx, result),
-      (error) => refuse(attempt, ctx, error),
+    if (limit !== undefined || ctx.signal !== undefined) return runBounded(work, convert, ctx, attempt, limit);
+    return start(work, ctx).then(
+      (value) => accept(attempt, ctx, convert(value)),
+      (error) => {
+        fail(attempt, ctx, error);
+        throw error;
+      },
     );
-  };
+  }
+
+  function alone<C extends CallContext, R>(conclusion: Conclusion<C, R>): (ctx: C) => Promise<R> {
+    return (ctx) => {
+      if (ctx.signal !== undefined || limitOf(ctx) !== undefined) return conclude(terminal, ctx, conclusion);
+      const attempt = handOver(ctx);
+      return start(work, ctx).then(
+        (value) => {
+          let result: ToolResult;
+          try {
+            result = accept(attempt, ctx, convert(value));
+          } catch (error) {
+            throw conclusion.failed(ctx, error);
+          }
+          return conclusion.completed(ctx, result);
+        },
+        (error) => {
+          fail(attempt, ctx, error);
+          throw conclusion.failed(ctx, error);
+        },
+      );
+    };
+  }
+  return Object.assign(terminal, { alone });
 }
 
-function start(handler: Handler, ctx: CallContext): Promise<ToolResult> {
+/** Counts an attempt that starts now. */
+function handOver(ctx: CallContext): Attempt {
+  const attempt = ctx.call.beginAttempt(ctx);
+  attempt.handOver(ctx.call.verify === undefined ? undefined : {});
+  return attempt;
+}
+
+/** What runs here: a handler, or a function whose value is converted to a result. */
+type Work<T> = (ctx: CallContext) => T | Promise<T>;
+
+function unchanged<T>(value: T): ToolResult {
+  // Only for handlers, whose T is ToolResult: see the signatures of localTerminal.
+  return value as ToolResult;
+}
+
+function start<T>(work: Work<T>, ctx: CallContext): Promise<T> {
   try {
-    const started = handler(ctx);
-    return typeof started?.then === "function" ? started : Promise.resolve(started);
+    return Promise.resolve(work(ctx));
   } catch (error) {
     return Promise.reject(error);
   }
 }
 
-function runBounded(handler: Handler, ctx: CallContext, attempt: Attempt, limit: Limit | undefined): Promise<ToolResult> {
+function runBounded<T>(
+  work: Work<T>,
+  convert: (value: T) => ToolResult,
+  ctx: CallContext,
+  attempt: Attempt,
+  limit: Limit | undefined,
+): Promise<ToolResult> {
   return new Promise((resolve, reject) => {
     const { signal } = ctx;
     // The handler gets a signal of its own only where something other than the caller can stop it.
@@ -145,16 +217,18 @@ function runBounded(handler: Handler, ctx: CallContext, attempt: Attempt, limit:
       stop(timeoutOutcome(passed), error);
     }
 
-    const running = start(handler, controller === undefined ? ctx : { ...ctx, signal: controller.signal });
+    const running = start(work, controller === undefined ? ctx : { ...ctx, signal: controller.signal });
     running
       .then(
-        (result) => {
+        (value) => {
           detach();
-          if (attempt.outcome === undefined) resolve(accept(attempt, ctx, result));
+          if (attempt.outcome === undefined) resolve(accept(attempt, ctx, convert(value)));
         },
         (error) => {
           detach();
-          if (attempt.outcome === undefined) refuse(attempt, ctx, error);
+          if (attempt.outcome !== undefined) return;
+          fail(attempt, ctx, error);
+          reject(error);
         },
       )
       .catch(reject)

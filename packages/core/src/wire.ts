@@ -83,17 +83,27 @@ export function readReceipt(carrier: unknown): Receipt | undefined {
   };
 }
 
+function nonEmpty(value: unknown): string | undefined {
+  return typeof value === "string" && value !== "" ? value : undefined;
+}
+
+function countFrom(first: number, value: unknown): number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= first ? value : first;
+}
+
 /** Reads what the client said about a request; `undefined` for a plain client or a malformed entry. */
 export function readCallMeta(meta: unknown): CallMeta | undefined {
   const call = asBag(asBag(meta)?.[CALL_META_KEY]);
-  if (call === undefined || typeof call.requestId !== "string" || typeof call.idempotencyKey !== "string") return undefined;
+  const requestId = nonEmpty(call?.requestId);
+  const idempotencyKey = nonEmpty(call?.idempotencyKey);
+  if (call === undefined || requestId === undefined || idempotencyKey === undefined) return undefined;
   return {
-    requestId: call.requestId,
-    idempotencyKey: call.idempotencyKey,
-    transactionId: typeof call.transactionId === "string" ? call.transactionId : undefined,
-    attempt: typeof call.attempt === "number" ? call.attempt : 1,
-    epoch: typeof call.epoch === "number" && call.epoch >= 0 ? call.epoch : 0,
-    expectStore: typeof call.expectStore === "string" ? call.expectStore : undefined,
+    requestId,
+    idempotencyKey,
+    transactionId: nonEmpty(call.transactionId),
+    attempt: countFrom(1, call.attempt),
+    epoch: countFrom(0, call.epoch),
+    expectStore: nonEmpty(call.expectStore),
   };
 }
 

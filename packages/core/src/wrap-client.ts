@@ -73,6 +73,8 @@ export const SDK_OPTION_KEYS: ReadonlySet<string> = new Set([
   "resumptionToken",
   "onresumptiontoken",
   "relatedRequestId",
+  "requestSignal",
+  "onRequestStreamEnd",
   "task",
   "relatedTask",
   "allowInputRequired",

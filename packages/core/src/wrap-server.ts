@@ -1,5 +1,6 @@
 import type {
   Announcement,
+  CallContext,
   CallOptions,
   CallReport,
   CallRequest,
@@ -20,6 +21,7 @@ import {
   ANNOUNCEMENT_KEY,
   asBag,
   type CallMeta,
+  readAnnouncement,
   readCallMeta,
   RECEIPT_ERROR_CODE,
   RECEIPT_KEY,
@@ -45,6 +47,7 @@ export interface ServerLike {
 /** Internal view of a low-level server. */
 interface LowLevelServer {
   readonly _requestHandlers?: unknown;
+  readonly _capabilities?: unknown;
   readonly transport?: unknown;
   registerCapabilities?(capabilities: Bag): void;
 }
@@ -85,8 +88,18 @@ const runHandler: Handler = (ctx) => {
   const { request } = ctx.call;
   const changed = ctx.tool !== request.tool || ctx.args !== request.args || ctx.meta !== request.meta;
   const params = changed ? { ...raw.params, name: ctx.tool, arguments: ctx.args, _meta: ctx.meta } : raw.params;
-  return handler(changed ? { ...raw, params } : raw, extra) as Promise<ToolResult>;
+  return handler(changed ? { ...raw, params } : raw, extraFor(ctx, extra)) as Promise<ToolResult>;
 };
+
+/** What the SDK tells the handler about its request, with the signal and the metadata that the pipeline made of it. */
+function extraFor({ call, signal, meta }: CallContext, extra: unknown): unknown {
+  const { request } = call;
+  if (signal === request.options.signal && meta === request.meta) return extra;
+  const bag = asBag(extra);
+  const v2 = asBag(bag?.mcpReq);
+  const changes = { signal, ...(meta !== request.meta && { _meta: meta }) };
+  return v2 === undefined ? { ...bag, ...changes } : { ...bag, mcpReq: { ...v2, ...changes } };
+}
 
 function callOptionsOf(meta: CallMeta | undefined, signal: AbortSignal | undefined, honoursKeys: boolean): CallOptions {
   if (meta === undefined) return signal === undefined ? NO_OPTIONS : { signal };
@@ -129,8 +142,9 @@ function refusal(error: McpTxError, meta: CallMeta | undefined): ToolResult {
   throw new WireError(RECEIPT_ERROR_CODE, error.message, { [RECEIPT_KEY]: receipt });
 }
 
-function announcementOf(middleware: readonly Middleware[]): Announcement {
-  const idempotency: IdempotencyAnnouncement | undefined = middleware.find((layer) => layer.announces !== undefined)?.announces;
+function announcementOf(middleware: readonly Middleware[], earlier: Announcement | undefined): Announcement {
+  const own = middleware.find((layer) => layer.announces !== undefined)?.announces;
+  const idempotency: IdempotencyAnnouncement | undefined = own ?? earlier?.idempotency;
   return idempotency === undefined ? { version: WIRE_VERSION } : { version: WIRE_VERSION, idempotency };
 }
 
@@ -165,7 +179,7 @@ export function wrapServer<S extends ServerLike>(
     side: "server",
     options,
   });
-  const announcement = { [ANNOUNCEMENT_KEY]: announcementOf(layers) };
+  const announcement = { [ANNOUNCEMENT_KEY]: announcementOf(layers, readAnnouncement(low._capabilities)) };
   low.registerCapabilities?.({ experimental: announcement, extensions: announcement });
   intercept(handlers, (handler) => wrapHandler(handler, enter, honoursKeys));
   return server;
@@ -173,11 +187,16 @@ export function wrapServer<S extends ServerLike>(
 
 /** Replaces the `tools/call` entry of a server's handler table, the present one and every later one. */
 function intercept(handlers: Map<string, unknown>, wrap: (handler: RequestHandler) => RequestHandler): void {
-  const set = handlers.set.bind(handlers);
-  const present = handlers.get(TOOLS_CALL);
-  if (typeof present === "function") set(TOOLS_CALL, wrap(present as RequestHandler));
+  const { set } = handlers;
+  /** Past the `set` of an earlier wrapping, which must not wrap what is round it. */
+  const wrapPresent = (): void => {
+    const present = handlers.get(TOOLS_CALL);
+    if (typeof present === "function") Map.prototype.set.call(handlers, TOOLS_CALL, wrap(present as RequestHandler));
+  };
+  wrapPresent();
   handlers.set = (method, handler) => {
-    set(method, method === TOOLS_CALL ? wrap(handler as RequestHandler) : handler);
+    set.call(handlers, method, handler);
+    if (method === TOOLS_CALL) wrapPresent();
     return handlers;
   };
 }

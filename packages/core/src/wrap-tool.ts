@@ -1,6 +1,5 @@
 import type { CallContext, CallOptions, Middleware, WrapOptions } from "./contract.js";
 import { flatten } from "./pipeline.js";
-import { reportOf, stamp } from "./report.js";
 import { createEntry, NO_OPTIONS, NOTHING } from "./run.js";
 import { localTerminal } from "./terminal.js";
 import { fromResult, toResult } from "./value.js";
@@ -38,21 +37,17 @@ export function wrapTool<A extends object = Readonly<Record<string, unknown>>, R
   const enter = createEntry({
     owner: "wrapTool",
     middleware: flatten(middleware, "wrapTool"),
-    terminal: localTerminal(async (ctx) => toResult(await fn(ctx.args as A, ctx))),
+    terminal: localTerminal<unknown>((ctx) => fn(ctx.args as A, ctx), toResult),
+    present: fromResult,
     side: "local",
     options,
   });
-  return async function tool(args, given) {
-    const request = {
+  return function tool(args, given) {
+    return enter({
       tool: name,
       args: args as Readonly<Record<string, unknown>>,
       meta: NOTHING,
       options: callOptionsOf(given),
-    };
-    const result = await enter(request);
-    const value = fromResult(result);
-    const report = value === result ? undefined : reportOf(result);
-    if (report !== undefined) stamp(value, { report: () => report });
-    return value as R;
+    }) as Promise<R>;
   };
 }

@@ -47,14 +47,25 @@ interface Host {
   onerror?: ((error: unknown) => void) | undefined;
 }
 
+/** A call that the host may cancel, and what it said when it did. */
+interface ActiveCall {
+  readonly controller: AbortController;
+  cancellation: Message["params"];
+}
+
 /** One `tools/call` of the host. */
 interface HostRequest extends CallRequest {
   readonly message: Message;
   readonly id: Id;
   readonly sendOptions: Bag | undefined;
+  readonly active: ActiveCall;
   /** Attempts made for it; the first one keeps the host's id, so that an empty pipeline changes nothing on the wire. */
   attempts: number;
+  /** The last answer of the server, and what its transport said about it. */
+  answer: Message | undefined;
   extra: unknown;
+  /** How often the transport had closed when the call came. */
+  readonly closes: number;
 }
 
 /** A request of ours that waits for its answer. */
@@ -82,20 +93,44 @@ class SendFailure extends Error {
   }
 }
 
+/** A call that a pipeline can take. To any other the server has the right answer. */
+function isToolCall(message: Message): boolean {
+  const { method, params } = message ?? NOTHING;
+  if (method !== "tools/call" || typeof params?.name !== "string" || params.name === "") return false;
+  return params.arguments === undefined || (asBag(params.arguments) !== undefined && !Array.isArray(params.arguments));
+}
+
+/** What the stateless protocol era wants in the `_meta` of every message: the call's own. */
+function envelopeOf(meta: Bag): { readonly _meta?: Bag } {
+  const envelope = Object.entries(meta).filter(([key]) => key.startsWith("io.modelcontextprotocol/"));
+  return envelope.length === 0 ? {} : { _meta: Object.fromEntries(envelope) };
+}
+
+/** Adds to a set that must not grow for ever. */
+function remember(set: Set<string>, entry: string): void {
+  set.add(entry);
+  const [oldest] = set;
+  if (set.size > MAX_ABANDONED && oldest !== undefined) set.delete(oldest);
+}
+
 class TransportPipeline implements Endpoint {
   readonly host: Host = {};
   readonly #inner: Inner;
   readonly #enter: Entry;
   readonly #waiting = new Map<string, Waiting>();
-  readonly #active = new Map<string, AbortController>();
+  readonly #active = new Map<string, ActiveCall>();
   readonly #abandoned = new Set<string>();
+  /** Progress tokens of abandoned attempts. */
+  readonly #staleTokens = new Set<string>();
   readonly #progress = new Map<string, unknown>();
   readonly #handshakes = new Set<string>();
   readonly #annotations = new AnnotationCache((cursor, timeoutMs, ctx) => this.#page(cursor, timeoutMs, ctx));
   #announcement: Announcement | undefined;
   #server: string | undefined;
+  /** Random, because ids of another wrapped transport, above or below, must differ. */
+  readonly #idPrefix = `mcp-tx/${crypto.randomUUID().slice(0, 8)}/`;
   #lastId = 0;
-  #closed = false;
+  #closes = 0;
 
   constructor(inner: Inner, middleware: readonly Middleware[], options: WrapOptions | undefined) {
     this.#inner = inner;
@@ -110,7 +145,8 @@ class TransportPipeline implements Endpoint {
       side: "client",
       endpoint: this,
       peer: () => ({ server: this.#server, sessionId: inner.sessionId }),
-      options: { timeoutMs: HOST_DEADLINE_MS, ...options },
+      options,
+      defaultTimeoutMs: HOST_DEADLINE_MS,
     });
   }
 
@@ -118,7 +154,9 @@ class TransportPipeline implements Endpoint {
 
   send(message: Message, options?: unknown): Promise<void> {
     if (message?.method === "notifications/cancelled" && this.#cancel(message)) return Promise.resolve();
-    if (message?.method === "tools/call" && message.id !== undefined && message.id !== null) {
+    // An id that the host uses again stands for its new request.
+    if (message?.method !== undefined) this.#abandoned.delete(String(message.id));
+    if (isToolCall(message) && message.id !== undefined && message.id !== null) {
       return this.#call(message, message.id, asBag(options));
     }
     const isHandshake = message?.method === "initialize" || message?.method === "server/discover";
@@ -127,17 +165,22 @@ class TransportPipeline implements Endpoint {
   }
 
   #cancel(message: Message): boolean {
-    const controller = this.#active.get(String(message.params?.requestId));
-    controller?.abort(message.params?.reason);
-    return controller !== undefined;
+    const active = this.#active.get(String(message.params?.requestId));
+    if (active === undefined) return false;
+    active.cancellation = message.params;
+    active.controller.abort(message.params?.reason);
+    return true;
   }
 
   async #call(message: Message, id: Id, sendOptions: Bag | undefined): Promise<void> {
     const controller = new AbortController();
-    const requestSignal = sendOptions?.requestSignal as AbortSignal | undefined;
-    const abort = (): void => controller.abort(requestSignal?.reason);
-    requestSignal?.addEventListener("abort", abort, { once: true });
-    this.#active.set(String(id), controller);
+    // SDK v2 calls it `requestSignal`, the Vercel AI SDK `signal`; the latter sends no cancellation of its own.
+    const hostSignal = (sendOptions?.requestSignal ?? sendOptions?.signal) as AbortSignal | undefined;
+    const abort = (): void => controller.abort(hostSignal?.reason);
+    hostSignal?.addEventListener("abort", abort, { once: true });
+    if (hostSignal?.aborted === true) abort();
+    const active: ActiveCall = { controller, cancellation: undefined };
+    this.#active.set(String(id), active);
     const params = message.params ?? NOTHING;
     const request: HostRequest = {
       tool: params.name as string,
@@ -147,30 +190,34 @@ class TransportPipeline implements Endpoint {
       message,
       id,
       sendOptions,
+      active,
       attempts: 0,
+      answer: undefined,
       extra: undefined,
+      closes: this.#closes,
     };
     try {
       const result = await this.#enter(request);
-      this.#answer({ jsonrpc: "2.0", id, result }, request, controller);
+      this.#answer({ result }, request);
     } catch (error) {
-      this.#refuse(error, request, controller);
+      this.#refuse(error, request);
     } finally {
       this.#active.delete(String(id));
-      requestSignal?.removeEventListener("abort", abort);
+      hostSignal?.removeEventListener("abort", abort);
     }
   }
 
-  #answer(message: Message, request: HostRequest, controller: AbortController): void {
-    // A cancelled request gets no answer.
-    if (!controller.signal.aborted) this.host.onmessage?.(message, request.extra);
+  /** Answers the host: with the server's own message, under the host's id, where the pipeline left its content alone. */
+  #answer(content: Pick<Message, "result" | "error">, { id, active, answer, extra, closes }: HostRequest): void {
+    // A cancelled request gets no answer, nor does one whose host has heard that the connection closed.
+    if (active.controller.signal.aborted || closes !== this.#closes) return;
+    const isTheirs = answer !== undefined && answer.result === content.result && answer.error === content.error;
+    this.host.onmessage?.(isTheirs ? { ...answer, id } : { jsonrpc: "2.0", id, ...content }, extra);
   }
 
-  #refuse(error: unknown, request: HostRequest, controller: AbortController): void {
+  #refuse(error: unknown, request: HostRequest): void {
     if (error instanceof SendFailure) throw error.cause;
-    const { id } = request;
-    if (error instanceof JsonRpcError) return this.#answer({ jsonrpc: "2.0", id, error: error.payload }, request, controller);
-    this.#answer({ jsonrpc: "2.0", id, error: errorFor(error) }, request, controller);
+    this.#answer({ error: error instanceof JsonRpcError ? error.payload : errorFor(error) }, request);
   }
 
   // From the server
@@ -185,7 +232,7 @@ class TransportPipeline implements Endpoint {
     const key = String(message.id);
     const waiting = this.#waiting.get(key);
     if (waiting !== undefined) return waiting.settle(message, extra);
-    if (this.#abandoned.delete(key)) return;
+    if (this.#abandoned.has(key)) return;
     if (this.#handshakes.delete(key)) this.#readHandshake(message.result);
     this.host.onmessage?.(message, extra);
   }
@@ -201,16 +248,17 @@ class TransportPipeline implements Endpoint {
   #receiveProgress(message: Message, extra: unknown): void {
     const token = String(message.params?.progressToken);
     // Progress of an attempt that was given up must not pass for progress of the live one.
-    if (this.#abandoned.has(token)) return;
+    if (this.#staleTokens.has(token)) return;
     const theirs = this.#progress.get(token);
     const mapped = theirs === undefined ? message : { ...message, params: { ...message.params, progressToken: theirs } };
     this.host.onmessage?.(mapped, extra);
   }
 
   #close(): void {
-    this.#closed = true;
+    this.#closes += 1;
     for (const waiting of [...this.#waiting.values()]) waiting.close();
     this.#abandoned.clear();
+    this.#staleTokens.clear();
     this.#announcement = undefined;
     this.#annotations.clear();
     this.host.onclose?.();
@@ -252,7 +300,7 @@ class TransportPipeline implements Endpoint {
 
   #outcomeOf(error: unknown, wire: Wire, ctx: CallContext, passed: Limit | undefined): Outcome {
     if (passed !== undefined) return timeoutOutcome(passed);
-    if (!wire.sent && this.#closed) wire.closed = true;
+    if (!wire.sent && this.#closes > 0) wire.closed = true;
     const thrown = error instanceof SendFailure ? error.cause : error;
     return classifyThrow(thrown, wire, ctx.signal?.aborted === true, ctx.call.runtime.wallNow());
   }
@@ -283,7 +331,7 @@ class TransportPipeline implements Endpoint {
       };
       const giveUp = (reason: unknown, error: unknown): void => {
         stop();
-        this.#abandon(id, stream, reason);
+        this.#abandon(request, id, stream, reason);
         reject(error);
       };
       function abort(): void {
@@ -294,8 +342,10 @@ class TransportPipeline implements Endpoint {
         giveUp("Request timed out", passed.isDeadline ? deadlineError(ctx, "unknown") : new AttemptTimeoutError(ctx.tool, passed.ms));
       }
       this.#waiting.set(String(id), {
-        settle: ({ result, error }, extra) => {
+        settle: (answer, extra) => {
+          const { result, error } = answer;
           stop();
+          request.answer = answer;
           request.extra = extra;
           if (error === undefined) resolve(result as ToolResult);
           else reject(new JsonRpcError(error));
@@ -314,7 +364,7 @@ class TransportPipeline implements Endpoint {
 
   #newId(): string {
     this.#lastId += 1;
-    return `mcp-tx/${this.#lastId}`;
+    return `${this.#idPrefix}${this.#lastId}`;
   }
 
   #paramsOf(ctx: CallContext, request: HostRequest, id: Id, callMeta: unknown, wire: Wire): Readonly<Record<PropertyKey, unknown>> {
@@ -324,6 +374,8 @@ class TransportPipeline implements Endpoint {
     const token = ctx.meta.progressToken;
     const ownToken = token === undefined || id === request.id ? undefined : { progressToken: id };
     if (ownToken !== undefined) this.#progress.set(String(id), token);
+    // A host may use a token again: from here on it stands for this call.
+    else if (token !== undefined) this.#staleTokens.delete(String(token));
     if (ctx.meta !== request.meta || callMeta !== undefined || ownToken !== undefined) {
       params._meta = { ...ctx.meta, ...ownToken, ...(callMeta !== undefined && { [CALL_META_KEY]: callMeta }) };
     }
@@ -331,12 +383,14 @@ class TransportPipeline implements Endpoint {
   }
 
   /** Tells the server that nobody waits any more, and remembers to drop what it may still answer. */
-  #abandon(id: Id, stream: AbortController | undefined, reason: unknown): void {
-    this.#abandoned.add(String(id));
-    const [oldest] = this.#abandoned;
-    if (this.#abandoned.size > MAX_ABANDONED && oldest !== undefined) this.#abandoned.delete(oldest);
+  #abandon(request: HostRequest, id: Id, stream: AbortController | undefined, reason: unknown): void {
+    const { cancellation } = request.active;
+    const token = id === request.id ? request.meta.progressToken : id;
+    remember(this.#abandoned, String(id));
+    if (token !== undefined) remember(this.#staleTokens, String(token));
     if (stream !== undefined) return stream.abort(reason);
-    const params = { requestId: id, ...(reason !== undefined && { reason: String(reason) }) };
+    const ours = { requestId: id, ...(reason !== undefined && { reason: String(reason) }), ...envelopeOf(request.meta) };
+    const params = cancellation === undefined ? ours : { ...cancellation, requestId: id };
     this.#inner.send({ jsonrpc: "2.0", method: "notifications/cancelled", params }).catch((error) => this.host.onerror?.(error));
   }
 
@@ -352,9 +406,7 @@ class TransportPipeline implements Endpoint {
 
   #page(cursor: string | undefined, timeoutMs: number, ctx: CallContext): Promise<unknown> {
     const id = this.#newId();
-    const envelope = Object.entries(ctx.call.request.meta).filter(([key]) => key.startsWith("io.modelcontextprotocol/"));
-    const meta = envelope.length === 0 ? undefined : { _meta: Object.fromEntries(envelope) };
-    const params = { ...(cursor !== undefined && { cursor }), ...meta };
+    const params = { ...(cursor !== undefined && { cursor }), ...envelopeOf(ctx.call.request.meta) };
     const message: Message = { jsonrpc: "2.0", id, method: "tools/list", ...(Object.keys(params).length > 0 && { params }) };
     return new Promise((resolve, reject) => {
       const cancelTimer = startTimer(ctx.call.runtime, timeoutMs, () => fail(new Error("tools/list timed out")));

@@ -195,16 +195,20 @@ describe("unknown outcome", () => {
     expect(reportOf(error)).toMatchObject({ attempts: 2, execution: "unknown", status: "unknown" });
   });
 
-  test("stays unknown when a later attempt is refused", async () => {
+  /** Lets the first attempt through and refuses the others. */
+  function refuseLater(): Middleware {
     let attempts = 0;
-    const refuseSecond: Middleware = (ctx, next) => {
+    return (ctx, next) => {
       attempts += 1;
       if (attempts === 1) return next(ctx);
-      const outcome: Outcome = { status: "rejected", execution: "not-executed", transient: false };
+      const outcome: Outcome = { status: "rejected", execution: "not-executed", transient: false, retryAfterMs: 5000 };
       throw new McpTxError("circuit open", "circuit_open", { outcome });
     };
+  }
+
+  test("gives back the refusal of a later attempt when replay always accepts running twice", async () => {
     const tool = scriptedTool([{ hang: true }]);
-    const { result } = start(tool, { ...timeouts, retry: { ...plain, replay: "always" }, inner: [refuseSecond] });
+    const { result } = start(tool, { ...timeouts, retry: { ...plain, replay: "always" }, inner: [refuseLater()] });
     const error = await rejection(result);
     expect(McpTxError.isInstance(error) && error.code).toBe("circuit_open");
     expect(reportOf(error)).toMatchObject({ execution: "unknown", status: "unknown", attempts: 1 });
@@ -349,11 +353,37 @@ describe("delays", () => {
     expect(started[0]).toBeGreaterThanOrEqual(100);
   });
 
-  test("refuses a delay that is no finite number", async () => {
-    const tool = scriptedTool([{ error: refused() }], { repeatLast: true });
-    const error = await rejection(start(tool, { retry: { delay: () => Number.NaN } }).result);
-    expect(error).toBeInstanceOf(RangeError);
-    expect(String(error)).toContain("retry: delay");
+  test.each([
+    ["no finite number", () => Number.NaN],
+    ["a negative number", () => -1],
+    [
+      "an error",
+      (): never => {
+        throw new Error("delay");
+      },
+    ],
+  ])("falls back to the backoff when delay gives %s", async (_, delay) => {
+    const tool = scriptedTool([{ error: refused() }, { result: OK }]);
+    const { time, result } = start(tool, { retry: { ...plain, delay } });
+    expect(await result).toEqual(OK);
+    expect(time.now()).toBe(100);
+  });
+
+  test.each([
+    [
+      "throws",
+      (): never => {
+        throw new Error("retryOn");
+      },
+    ],
+    ["returns a promise", () => Promise.resolve(true) as never],
+  ])("decides by itself when retryOn %s", async (_, retryOn) => {
+    const passing = scriptedTool([{ error: refused() }, { result: OK }]);
+    expect(await start(passing, { retry: { ...plain, retryOn } }).result).toEqual(OK);
+    const error = new Error("half done");
+    const ran = scriptedTool([{ error }], { repeatLast: true });
+    expect(await rejection(start(ran, { retry: { ...plain, retryOn } }).result)).toBe(error);
+    expect(ran.executions).toBe(1);
   });
 });
 

@@ -65,10 +65,13 @@ export interface RetryOptions {
   readonly replay?: "safe" | "always" | "never" | undefined;
   /**
    * Whether to repeat after an outcome; overrides `outcome.transient`. Returning `true` for a call that ran and failed repeats
-   * it. `undefined` leaves the decision as it is. The replay gate stands in any case.
+   * it. `undefined`, or throwing, leaves the decision as it is. The replay gate stands in any case.
    */
   readonly retryOn?: ((outcome: Outcome, info: RetryInfo) => boolean | undefined) | undefined;
-  /** Milliseconds before a repetition, instead of the backoff. A server's retry-after still wins. */
+  /**
+   * Milliseconds before a repetition, instead of the backoff. A server's retry-after still wins; anything but a finite number
+   * >= 0 leaves it to the backoff.
+   */
   readonly delay?: ((repetition: number, outcome: Outcome, info: RetryInfo) => number) | undefined;
   /** Shared limit of repetitions. */
   readonly budget?: RetryBudget | undefined;
@@ -128,6 +131,11 @@ class Failure {
   ) {}
 }
 
+/** What a call ends with when it is not repeated. */
+interface Ending {
+  readonly result: ToolResult;
+}
+
 /** A wait before the next attempt. */
 interface Wait {
   readonly delayMs: number;
@@ -153,16 +161,43 @@ class Repetition {
   async run(first: Failure, next: Handler): Promise<ToolResult> {
     let failure = first;
     for (;;) {
-      const step = await this.#decide(failure);
+      const step = await this.#after(failure);
       if ("result" in step) return step.result;
-      const attemptCtx = await this.#wait(step, failure);
-      const after = await attemptOnce(attemptCtx, next);
-      if (after instanceof Failure) failure = after;
-      else {
-        this.#policy.budget?.deposit(this.#now());
-        return after;
+      // In one function with the loop: every async function less is a promise less for each attempt.
+      let end: ToolResult | Failure;
+      try {
+        const result = await next(step);
+        end = failureIn(result, step) ?? result;
+      } catch (error) {
+        end = failureBy(error, step);
       }
+      if (!(end instanceof Failure)) {
+        this.#policy.budget?.deposit(this.#now());
+        return end;
+      }
+      failure = end;
     }
+  }
+
+  /** Decides about a failure and waits: gives the next attempt's context or what to return; throws what the call ends with. */
+  async #after(failure: Failure): Promise<CallContext | Ending> {
+    const { outcome } = failure;
+    if (outcome.status === "cancelled" || this.#ctx.call.signal?.aborted === true) return conclude(failure);
+    const asked = this.#ask(failure);
+    const isWanted = asked ?? (outcome.transient || outcome.status === "throttled");
+    const wait = isWanted && this.#count + 1 < this.#policy.maxAttempts ? this.#nextWait(failure) : undefined;
+    const fits = wait !== undefined && wait.delayMs < this.#timeLeft();
+    if (!fits && this.#ctx.call.execution !== "unknown") return this.#giveUp(failure, wait);
+
+    const decision = await this.#askGate(outcome, asked === true);
+    if (!decision.replay) return this.#refuse(failure, decision);
+    if (!fits) return this.#giveUp(failure, wait);
+    if (this.#policy.budget?.withdraw(this.#now()) === false) return this.#giveUp(failure, undefined);
+    // Before the wait: what the gate relied on now is what has to hold when the attempt starts.
+    const admit = this.#admission();
+    const attempt = this.#schedule(wait, failure);
+    if (wait.delayMs > 0) await this.#sleep(wait.delayMs, this.#ctx.signal);
+    return { ...this.#ctx, attempt, admit };
   }
 
   #now(): number {
@@ -175,39 +210,28 @@ class Repetition {
     return thrown ? { tool, attempt, error: value } : { tool, attempt, result: value as ToolResult };
   }
 
-  /** The wait before the next attempt, or the value to return; throws what the call ends with. */
-  async #decide(failure: Failure): Promise<Wait | { readonly result: ToolResult }> {
-    const { outcome } = failure;
-    if (outcome.status === "cancelled" || this.#ctx.call.signal?.aborted === true) return conclude(failure);
-    const asked = this.#policy.retryOn?.(outcome, this.#info(failure));
-    const isWanted = asked ?? (outcome.transient || outcome.status === "throttled");
-    const wait = isWanted && this.#count + 1 < this.#policy.maxAttempts ? this.#nextWait(failure) : undefined;
-    const fits = wait !== undefined && wait.delayMs < this.#timeLeft();
-    if (!fits && this.#ctx.call.execution !== "unknown") return this.#giveUp(failure, wait);
-
-    const decision = await this.#askGate(outcome, asked === true);
-    if (!decision.replay) return this.#refuse(failure, decision);
-    if (!fits) return this.#giveUp(failure, wait);
-    if (this.#policy.budget?.withdraw(this.#now()) === false) return conclude(failure);
-    return wait;
+  /** The user's opinion. A callback that throws has none: it must not replace what the call came to. */
+  #ask(failure: Failure): boolean | undefined {
+    try {
+      const verdict = this.#policy.retryOn?.(failure.outcome, this.#info(failure));
+      return typeof verdict === "boolean" ? verdict : undefined;
+    } catch {
+      return undefined;
+    }
   }
 
   #askGate(outcome: Outcome, repeatFailures: boolean): Promise<ReplayDecision> {
     return replayGate(this.#ctx, { outcome, replay: this.#policy.replay, repeatFailures });
   }
 
-  #refuse(
-    failure: Failure,
-    decision: Exclude<ReplayDecision, { readonly replay: true }>,
-  ): { readonly result: ToolResult } {
+  #refuse(failure: Failure, decision: Exclude<ReplayDecision, { readonly replay: true }>): Ending {
     if (decision.reason === "verified") return { result: decision.result };
-    if (decision.reason !== "unknown" || !failure.thrown) return conclude(failure);
-    if (OutcomeUnknownError.isInstance(failure.value)) throw failure.value;
-    throw new OutcomeUnknownError(this.#ctx.tool, { cause: failure.value, retryAfterMs: failure.outcome.retryAfterMs });
+    return decision.reason === "unknown" && failure.thrown ? this.#endUnknown(failure) : conclude(failure);
   }
 
   /** Ends with the last failure; where the server said when to come back and there is no time for it, with that. */
-  #giveUp(failure: Failure, wait: Wait | undefined): { readonly result: ToolResult } {
+  #giveUp(failure: Failure, wait: Wait | undefined): Ending {
+    if (this.#isMisleading(failure)) return this.#endUnknown(failure);
     if (wait?.isServers !== true || !failure.thrown) return conclude(failure);
     const { tool, call } = this.#ctx;
     const { retryAfterMs, status } = failure.outcome;
@@ -217,34 +241,51 @@ class Repetition {
     throw new DeadlineError(message, { execution, retryAfterMs, cause: failure.value });
   }
 
+  /** A refusal of the last attempt invites to call again, but an earlier one may have run. */
+  #isMisleading({ thrown, outcome }: Failure): boolean {
+    const isRefusal = thrown && outcome.execution === "not-executed";
+    return isRefusal && this.#ctx.call.execution === "unknown" && this.#policy.replay !== "always";
+  }
+
+  #endUnknown({ value, outcome }: Failure): never {
+    if (OutcomeUnknownError.isInstance(value)) throw value;
+    throw new OutcomeUnknownError(this.#ctx.tool, { cause: value, retryAfterMs: outcome.retryAfterMs });
+  }
+
   #nextWait(failure: Failure): Wait {
     const { retryAfterMs } = failure.outcome;
-    const { delay, maxRetryAfterMs } = this.#policy;
-    if (retryAfterMs !== undefined) return { delayMs: Math.min(retryAfterMs, maxRetryAfterMs), isServers: true };
+    if (retryAfterMs !== undefined) {
+      return { delayMs: Math.min(retryAfterMs, this.#policy.maxRetryAfterMs), isServers: true };
+    }
     this.#backoff ??= backoff(this.#policy, this.#ctx.call.runtime.random);
     const repetition = this.#count + 1;
-    const delayMs =
-      delay === undefined ? this.#backoff(repetition) : delay(repetition, failure.outcome, this.#info(failure));
-    if (typeof delayMs === "number" && delayMs >= 0 && delayMs !== Infinity) return { delayMs, isServers: false };
-    throw new RangeError(`retry: delay must return a finite number >= 0, got ${String(delayMs)}`);
+    return { delayMs: this.#ownDelay(repetition, failure) ?? this.#backoff(repetition), isServers: false };
+  }
+
+  /** The user's delay; what is no usable number, or throws, leaves it to the backoff. */
+  #ownDelay(repetition: number, failure: Failure): number | undefined {
+    try {
+      const delayMs = this.#policy.delay?.(repetition, failure.outcome, this.#info(failure));
+      return typeof delayMs === "number" && delayMs >= 0 && delayMs !== Infinity ? delayMs : undefined;
+    } catch {
+      return undefined;
+    }
   }
 
   #timeLeft(): number {
+    if (this.#ctx.deadline === Infinity && this.#policy.maxElapsedMs === Infinity) return Infinity;
     const now = this.#now();
     return Math.min(this.#ctx.deadline - now, this.#policy.maxElapsedMs - (now - this.#startedAt));
   }
 
-  /** Sleeps, and makes the context of the next attempt. */
-  async #wait({ delayMs }: Wait, failure: Failure): Promise<CallContext> {
-    const { call, tool, signal, attempt } = this.#ctx;
-    // Before the wait: what the gate relied on now is what has to hold when the attempt starts.
-    const admit = this.#admission();
+  /** Counts the next attempt, whose number it returns, and tells whoever listens. */
+  #schedule({ delayMs }: Wait, { outcome }: Failure): number {
+    const { call, tool } = this.#ctx;
     if (call.execution === "executed") call.raiseEpoch();
     this.#count += 1;
-    const number = attempt + this.#count;
-    if (call.observed) call.emit("retry.scheduled", { tool, attempt: number, delayMs, outcome: failure.outcome });
-    if (delayMs > 0) await this.#sleep(delayMs, signal);
-    return { ...this.#ctx, attempt: number, admit };
+    const attempt = this.#ctx.attempt + this.#count;
+    if (call.observed) call.emit("retry.scheduled", { tool, attempt, delayMs, outcome });
+    return attempt;
   }
 
   async #sleep(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
@@ -270,19 +311,39 @@ class Repetition {
 }
 
 /** Ends with a failure as it came. */
-function conclude({ thrown, value }: Failure): { readonly result: ToolResult } {
+function conclude({ thrown, value }: Failure): Ending {
   if (thrown) throw value;
   return { result: value as ToolResult };
 }
 
-async function attemptOnce(ctx: CallContext, next: Handler): Promise<ToolResult | Failure> {
+/** The failure that a result reports, if it does. */
+function failureIn(result: ToolResult, { call }: CallContext): Failure | undefined {
+  const outcome = call.outcomeOf(result, false);
+  return outcome.status === "success" ? undefined : new Failure(false, result, outcome);
+}
+
+function failureBy(error: unknown, { call }: CallContext): Failure {
+  return new Failure(true, error, call.outcomeOf(error, true));
+}
+
+/** Makes the first attempt, and the others if need be. Not async: a call that succeeds at once pays for one promise. */
+function repeat(ctx: CallContext, next: Handler, policy: Policy): Promise<ToolResult> {
+  const startedAt = policy.maxElapsedMs === Infinity ? 0 : ctx.call.runtime.now();
+  let first: Promise<ToolResult>;
   try {
-    const result = await next(ctx);
-    const outcome = ctx.call.outcomeOf(result, false);
-    return outcome.status === "success" ? result : new Failure(false, result, outcome);
+    first = Promise.resolve(next(ctx));
   } catch (error) {
-    return new Failure(true, error, ctx.call.outcomeOf(error, true));
+    first = Promise.reject(error);
   }
+  return first.then(
+    (result) => {
+      const failure = failureIn(result, ctx);
+      if (failure !== undefined) return new Repetition(ctx, policy, startedAt).run(failure, next);
+      policy.budget?.deposit(ctx.call.runtime.now());
+      return result;
+    },
+    (error) => new Repetition(ctx, policy, startedAt).run(failureBy(error, ctx), next),
+  );
 }
 
 /** The shared options with those of one call on top. */
@@ -305,15 +366,14 @@ function override(options: RetryOptions, own: RetryOptions): RetryOptions {
 export function retry(options: RetryOptions = {}): Middleware {
   const shared = readPolicy("retry", options);
 
-  async function retry(ctx: CallContext, next: Handler): Promise<ToolResult> {
+  function retry(ctx: CallContext, next: Handler): Promise<ToolResult> {
     const own = ctx.options.retry;
-    if (own === false) return next(ctx);
-    const policy = own === undefined ? shared : readPolicy("retry (call option)", override(options, own));
-    const startedAt = policy.maxElapsedMs === Infinity ? 0 : ctx.call.runtime.now();
-    const first = await attemptOnce(ctx, next);
-    if (first instanceof Failure) return new Repetition(ctx, policy, startedAt).run(first, next);
-    policy.budget?.deposit(ctx.call.runtime.now());
-    return first;
+    if (own === undefined) return repeat(ctx, next, shared);
+    return own === false ? next(ctx) : overridden(ctx, next, own);
+  }
+
+  async function overridden(ctx: CallContext, next: Handler, own: RetryOptions): Promise<ToolResult> {
+    return repeat(ctx, next, readPolicy("retry (call option)", override(options, own)));
   }
   return Object.assign(retry, { seat: "retry", optionKeys: ["retry"] } as const);
 }

@@ -1,0 +1,167 @@
+import { createMCPClient } from "@ai-sdk/mcp";
+import { loadMcpTools } from "@langchain/mcp-adapters";
+import { type CallReport, readReceipt, wrapFetch, wrapTransport } from "@mcp-tx/core";
+import { retry } from "@mcp-tx/retry";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { type HttpFixture, hang, httpV1, refuse, runAndCut } from "./fixtures/http-servers.js";
+import { type SdkTransport, v1 } from "./fixtures/lines.js";
+import { type Execution, registerTools } from "./fixtures/tools.mjs";
+
+/** Hosts that build their own MCP client, on a wrapped transport, against a real server. */
+
+interface Setup {
+  readonly http: HttpFixture;
+  readonly transport: SdkTransport;
+  readonly executions: Execution[];
+  readonly reports: CallReport[];
+}
+
+async function setUp(attemptTimeoutMs?: number): Promise<Setup> {
+  const executions: Execution[] = [];
+  const reports: CallReport[] = [];
+  const http = await httpV1(() => {
+    const server = v1.mcpServer();
+    registerTools(server, (entry) => executions.push(entry));
+    return server;
+  });
+  onTestFinished(() => http.close());
+  const transport = wrapTransport(v1.http(http.url, { fetch: wrapFetch() }), [retry({ baseDelayMs: 0 })], {
+    attemptTimeoutMs,
+    onReport: (report) => reports.push(report),
+  });
+  return { http, transport, executions, reports };
+}
+
+interface Called {
+  readonly text: string | undefined;
+  readonly error: unknown;
+}
+
+/** A host, reduced to calling one tool of the server by name. */
+interface Host {
+  readonly on: string;
+  readonly open: (
+    transport: SdkTransport,
+  ) => Promise<(tool: string, args: object, signal?: AbortSignal) => Promise<Called>>;
+}
+
+/** How an AI SDK agent runs a tool. */
+type Execute = (args: object, options: object) => Promise<{ readonly content: readonly { readonly text: string }[] }>;
+
+const caught = (error: unknown): Called => ({ text: undefined, error });
+
+const aiSdk: Host = {
+  on: "the Vercel AI SDK",
+  open: async (transport) => {
+    // Its transport type differs from the SDK's in nothing that matters.
+    const client = await createMCPClient({ transport: transport as never });
+    onTestFinished(() => client.close());
+    const tools = await client.tools();
+    return async (tool, args, abortSignal) => {
+      const run = tools[tool]?.execute as unknown as Execute;
+      return run(args, { toolCallId: "1", messages: [], abortSignal }).then(
+        ({ content }) => ({ text: content[0]?.text, error: undefined }),
+        caught,
+      );
+    };
+  },
+};
+
+const langchain: Host = {
+  on: "LangChain.js",
+  open: async (transport) => {
+    const client = v1.client();
+    await client.connect(transport);
+    onTestFinished(() => client.close());
+    const tools = await loadMcpTools("fixture", client as never);
+    return async (name, args, signal) => {
+      const tool = tools.find((candidate) => candidate.name === name);
+      const config = signal === undefined ? {} : { signal };
+      return Promise.resolve<unknown>(tool?.invoke(args as never, config)).then(
+        (text) => ({ text: String(text), error: undefined }),
+        caught,
+      );
+    };
+  },
+};
+
+describe.each([aiSdk, langchain])("$on on a wrapped transport", ({ open }) => {
+  test("gets the answer of a call that was refused twice", async () => {
+    const { http, transport, executions, reports } = await setUp();
+    const call = await open(transport);
+    http.script.push(refuse(429), refuse(429, { "retry-after": "0" }));
+    expect(await call("echo", { text: "hello" })).toEqual({ text: "hello", error: undefined });
+    expect(executions).toEqual([{ tool: "echo", args: { text: "hello" } }]);
+    expect(reports).toMatchObject([{ tool: "echo", attempts: 3, status: "completed", execution: "executed" }]);
+    const ids = http.received.filter(({ method }) => method === "tools/call").map(({ id }) => id);
+    expect(new Set(ids).size).toBe(3);
+  });
+
+  test("is told that the outcome is unknown when the answer is lost, and the tool runs once", async () => {
+    const { http, transport, executions, reports } = await setUp();
+    const call = await open(transport);
+    http.script.push(runAndCut);
+    const { error } = await call("echo", { text: "once" });
+    expect((error as Error).message).toContain("unknown whether tool");
+    expect(executions).toHaveLength(1);
+    expect(reports).toMatchObject([
+      { attempts: 1, status: "unknown", execution: "unknown", error: { code: "outcome_unknown" } },
+    ]);
+  });
+
+  test("hears of a tool that hangs after the attempt timeout, not after its own", async () => {
+    const { http, transport, reports } = await setUp(60);
+    const call = await open(transport);
+    http.script.push(hang);
+    const { error } = await call("slow", { ms: 1 });
+    expect((error as Error).message).toContain("unknown whether tool");
+    expect(reports).toMatchObject([{ attempts: 1, status: "timeout", execution: "unknown" }]);
+  });
+
+  test("stops the live attempt when it aborts", async () => {
+    const { http, transport, reports } = await setUp();
+    const call = await open(transport);
+    const controller = new AbortController();
+    http.script.push(refuse(429), () => controller.abort());
+    const { error } = await call("echo", { text: "x" }, controller.signal);
+    expect(error).toBeInstanceOf(Error);
+    await expect
+      .poll(() => reports, { interval: 2 })
+      .toMatchObject([{ attempts: 2, status: "cancelled", execution: "unknown" }]);
+    const calls = http.received.filter(({ method }) => method === "tools/call");
+    await expect
+      .poll(() => http.received.at(-1), { interval: 2 })
+      .toMatchObject({ method: "notifications/cancelled", params: { requestId: calls[1]?.id } });
+  });
+
+  test("works on when the tool fails", async () => {
+    const { transport, reports } = await setUp();
+    const call = await open(transport);
+    const failed = await call("throws", {});
+    expect(failed.text ?? (failed.error as Error).message).toContain("the tool failed");
+    expect((await call("echo", { text: "after" })).text).toBe("after");
+    expect(reports.map(({ status }) => status)).toEqual(["failed", "completed"]);
+  });
+});
+
+test("a host without an SDK can read the receipt of a call that ended in an error of ours", async () => {
+  const { transport } = await setUp(40);
+  const answers: unknown[] = [];
+  transport.onmessage = ({ error }) => answers.push(error?.data);
+  await transport.start();
+  await transport.send({
+    jsonrpc: "2.0",
+    id: 1,
+    method: "initialize",
+    params: { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "raw", version: "1" } },
+  });
+  await expect.poll(() => answers.length, { interval: 2 }).toBe(1);
+  await transport.send({
+    jsonrpc: "2.0",
+    id: 2,
+    method: "tools/call",
+    params: { name: "slow", arguments: { ms: 100 } },
+  });
+  expect(readReceipt(answers[1])).toMatchObject({ ack: false, execution: "unknown", code: "outcome_unknown" });
+  await transport.close();
+});
