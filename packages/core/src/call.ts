@@ -294,7 +294,8 @@ export class CallState implements Call, Reporter {
   report(): CallReport {
     if (this.#report !== undefined) return this.#report;
     const end = this.#end;
-    if (end === undefined) return this.#describe({ ...this.#snapshot(false, undefined), durationMs: undefined }, "unknown");
+    if (end === undefined)
+      return this.#describe({ ...this.#snapshot(false, undefined), durationMs: undefined }, "unknown");
     this.#report = this.#describe(end, this.#statusOf(end));
     return this.#report;
   }

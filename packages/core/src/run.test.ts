@@ -612,3 +612,15 @@ test("reads the clock that the wrap options give, whatever its origin", async ()
     { numRuns: 50 },
   );
 });
+
+test.each([
+  [{ tool: "t", arguments: {} }, 'run: unknown property "arguments"'],
+  [{ tool: "t", side: "middle" }, "run: side must be one of"],
+  [{ tool: "t", meta: null }, "run: meta must be an object"],
+])("refuses %j before anything runs", async (request, message) => {
+  const tool = scriptedTool([{ result: { content: [] } }]);
+  const error = await run(pipeline([], tool), request as never).catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(TypeError);
+  expect(String(error)).toContain(message);
+  expect(tool.executions).toBe(0);
+});

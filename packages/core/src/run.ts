@@ -1,4 +1,4 @@
-import { CallState, type CallSettings } from "./call.js";
+import { type CallSettings, CallState } from "./call.js";
 import type {
   CallContext,
   CallOptions,
@@ -11,7 +11,7 @@ import type {
   ToolResult,
   WrapOptions,
 } from "./contract.js";
-import { callback, number, objectWith, type OptionReader, readOptions } from "./options.js";
+import { callback, number, type OptionReader, objectWith, readOptions } from "./options.js";
 import { claims, dismantle, fold } from "./pipeline.js";
 import { stamp, stampResult } from "./report.js";
 import { defaultRuntime } from "./runtime.js";
@@ -169,11 +169,12 @@ function failed(call: CallState, error: unknown): unknown {
   return error;
 }
 
-function checkRequest(owner: string, { tool, args, options }: CallRequest): void {
+function checkRequest(owner: string, { tool, args, meta, options }: CallRequest): void {
   if (typeof tool !== "string" || tool === "") throw new TypeError(`${owner}: tool must be a non-empty string`);
   if (typeof args !== "object" || args === null || Array.isArray(args)) {
     throw new TypeError(`${owner}: arguments of tool "${tool}" must be an object`);
   }
+  if (typeof meta !== "object" || meta === null) throw new TypeError(`${owner}: meta must be an object`);
   if (typeof options !== "object" || options === null) throw new TypeError(`${owner}: options must be an object`);
 }
 
@@ -240,6 +241,15 @@ function entryOf(handler: Handler, side: Side, options: WrapOptions | undefined)
 /** Empty arguments and metadata, shared. */
 export const NOTHING: Readonly<Record<string, unknown>> = Object.freeze({});
 
+const RUN_KEYS: readonly string[] = ["tool", "args", "meta", "options", "side"];
+const SIDES: readonly unknown[] = ["client", "server", "local"];
+
+function checkRun(request: object, side: unknown): void {
+  const unknown = Object.keys(request).find((key) => !RUN_KEYS.includes(key));
+  if (unknown !== undefined) throw new TypeError(`run: unknown property "${unknown}"; it takes ${RUN_KEYS.join(", ")}`);
+  if (!SIDES.includes(side)) throw new TypeError(`run: side must be one of ${SIDES.join(", ")}`);
+}
+
 /**
  * Starts one call through a handler, usually a `pipeline`.
  *
@@ -250,6 +260,7 @@ export function run(handler: Handler, request: RunRequest, options?: WrapOptions
   try {
     if (typeof handler !== "function") throw new TypeError("run: handler must be a function, such as a pipeline()");
     const { tool, args = NOTHING, meta = NOTHING, options: callOptions = NO_OPTIONS, side = "local" } = request ?? {};
+    checkRun(request ?? NOTHING, side);
     return entryOf(handler, side, options)({ tool, args, meta, options: callOptions });
   } catch (error) {
     return Promise.reject(error);

@@ -12,7 +12,8 @@ export interface Limit {
 /** The time an attempt has: its own timeout or what is left of the call, whichever is less; `undefined` for no limit. */
 export function limitOf(ctx: CallContext): Limit | undefined {
   const own = ctx.options.attemptTimeoutMs;
-  if (ctx.deadline === Infinity) return own === undefined || own === Infinity ? undefined : { ms: own, isDeadline: false };
+  if (ctx.deadline === Infinity)
+    return own === undefined || own === Infinity ? undefined : { ms: own, isDeadline: false };
   const left = ctx.deadline - ctx.call.runtime.now();
   return own !== undefined && own < left ? { ms: own, isDeadline: false } : { ms: left, isDeadline: true };
 }
@@ -50,7 +51,8 @@ export function admitDispatch(ctx: CallContext, limit: Limit | undefined): void 
 
 /** The context's call, or an error that says what a context is. */
 export function callOf(ctx: CallContext): CallContext["call"] {
-  if (ctx?.call === undefined) throw new TypeError("next was called with something that is no call context; write next(ctx)");
+  if (ctx?.call === undefined)
+    throw new TypeError("next was called with something that is no call context; write next(ctx)");
   return ctx.call;
 }
 
