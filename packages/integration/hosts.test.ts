@@ -45,7 +45,7 @@ interface Host {
   ) => Promise<(tool: string, args: object, signal?: AbortSignal) => Promise<Called>>;
 }
 
-/** How an AI SDK agent runs a tool. */
+/** How the AI SDK runs a tool. */
 type Execute = (args: object, options: object) => Promise<{ readonly content: readonly { readonly text: string }[] }>;
 
 const caught = (error: unknown): Called => ({ text: undefined, error });

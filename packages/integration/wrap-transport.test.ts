@@ -238,6 +238,35 @@ describe("wrapTransport", () => {
     expect(peer.received.at(-1)).toEqual({ jsonrpc: "2.0", method: "notifications/cancelled", params });
   });
 
+  test("gives its own cancellation the envelope that the stateless era wants in every message", async () => {
+    const envelope = { "io.modelcontextprotocol/protocolVersion": "2026-07-28" };
+    const { host, peer } = await between(() => undefined, [], { attemptTimeoutMs: 20 });
+    await host.send(toolCall(1, { ...envelope, progressToken: 1, "acme/private": true }));
+    expect(peer.received.at(-1)).toEqual({
+      jsonrpc: "2.0",
+      method: "notifications/cancelled",
+      params: { requestId: 1, reason: "Request timed out", _meta: envelope },
+    });
+  });
+
+  test("lets the host use a progress token again after it gave the first call up", async () => {
+    let answer = (): void => undefined;
+    const { host, peer } = await between(
+      ({ id }, send) => {
+        answer = () => send({ result: OK });
+        if (id === 2) peer.send({ method: "notifications/progress", params: { progressToken: "t", progress: 1 } });
+      },
+      [],
+      { attemptTimeoutMs: 50 },
+    );
+    await host.send(toolCall(1, { progressToken: "t" }));
+    const sending = host.send(toolCall(2, { progressToken: "t" }));
+    await soon(1);
+    answer();
+    await sending;
+    expect(host.received.map(({ id, method }) => method ?? id)).toEqual([1, "notifications/progress", 2]);
+  });
+
   test("forwards the send options of the host", async () => {
     const sent: { readonly method: string | undefined; readonly options: unknown }[] = [];
     const [near, far] = v1.pair();
@@ -266,7 +295,13 @@ describe("wrapTransport", () => {
   test("leaves a malformed call to the server", async () => {
     const error = { code: -32_602, message: "Invalid params" };
     const { host, peer } = await between((_message, send) => send({ error }));
-    const malformed = [{}, { params: {} }, { params: { name: 5 } }, { params: { name: "any", arguments: [1] } }];
+    const malformed = [
+      {},
+      { params: {} },
+      { params: { name: 5 } },
+      { params: { name: "any", arguments: [1] } },
+      { params: { name: "any", _meta: 5 } },
+    ];
     for (const [id, message] of malformed.entries())
       await host.send({ id, method: "tools/call", ...message } as WireMessage);
     expect(peer.received).toEqual(

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { SUCCESS } from "./classify.js";
 import type { Call, CallEvents, Execution, Handler, Middleware, Outcome, ToolResult } from "./contract.js";
 import { McpTxError } from "./errors.js";
+import { SUCCESS } from "./outcome.js";
 import { pipeline } from "./pipeline.js";
 import { reportOf } from "./report.js";
 import { run } from "./run.js";
@@ -272,12 +272,12 @@ test("reports a replay from a record: executed, no attempts, a duplicate", async
   expect(reportOf(value)).toMatchObject({ execution: "executed", attempts: 0, duplicate: true, status: "completed" });
 });
 
-test("reports a duplicate that the server's receipt tells of", async () => {
+test("does not take the receipt in a local function's result for its own: it belongs to a call further down", async () => {
   const receipt = { requestId: "r", ack: true, execution: "executed", duplicate: true };
   const value = await run(scriptedTool([{ result: { content: [], _meta: { [RECEIPT_KEY]: receipt } } }]), {
     tool: "t",
   });
-  expect(reportOf(value)).toMatchObject({ duplicate: true, attempts: 1 });
+  expect(reportOf(value)).toMatchObject({ duplicate: false, execution: "executed", attempts: 1 });
 });
 
 const refused = (execution: Execution, code: Outcome["code"], status: Outcome["status"] = "rejected"): McpTxError =>
@@ -358,4 +358,33 @@ test("trusts annotations as the option says for its peer", () => {
     trusts(({ server }) => server === "theirs"),
   ]).toEqual([true, false, true, false]);
   expect(trusts((() => "yes") as never)).toBe(false);
+});
+
+test("reports how the call ended, whatever the caller's signal does afterwards", async () => {
+  const controller = new AbortController();
+  const broken: Middleware = () => Promise.reject(new TypeError("bug"));
+  const options = { signal: controller.signal };
+  const error = await run(pipeline([broken], scriptedTool([{ result }])), { tool: "t", options }).catch(
+    (e: unknown) => e,
+  );
+  controller.abort();
+  expect(reportOf(error)).toMatchObject({ status: "failed", execution: "not-executed" });
+});
+
+test.each([
+  ["an object without a prototype", Object.create(null)],
+  ["a symbol", Symbol("boom")],
+  ["nothing", undefined],
+])("reports %s that was thrown, and throws just that", async (_, thrown) => {
+  const reports: unknown[] = [];
+  const failing: Middleware = () => Promise.reject(thrown);
+  const handler = pipeline([failing], scriptedTool([{ result }]));
+  const caught = run(handler, { tool: "t" }, { onReport: (report) => void reports.push(report) });
+  await expect(
+    caught.then(
+      () => "resolved",
+      (error: unknown) => error === thrown,
+    ),
+  ).resolves.toBe(true);
+  expect(reports).toEqual([expect.objectContaining({ status: "failed", attempts: 0 })]);
 });

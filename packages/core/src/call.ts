@@ -1,4 +1,3 @@
-import { classifyResult, SUCCESS } from "./classify.js";
 import type {
   Attempt,
   Call,
@@ -19,9 +18,10 @@ import type {
   Verify,
 } from "./contract.js";
 import { McpTxError } from "./errors.js";
+import { outcomeOfResult } from "./outcome.js";
 import type { Reporter } from "./report.js";
 import { textOf } from "./value.js";
-import { asBag, readReceipt } from "./wire.js";
+import { asBag } from "./wire.js";
 
 /** What all calls of one wrapper share. */
 export interface CallSettings {
@@ -194,7 +194,7 @@ export class CallState implements Call, Reporter {
   outcomeOf(value: unknown, thrown: boolean): Outcome {
     const known = this.#attemptWith(value)?.outcome;
     if (known !== undefined) return known;
-    if (!thrown) return this.#outcomeOfResult(value as ToolResult | undefined);
+    if (!thrown) return outcomeOfResult(value as ToolResult | undefined);
     if (McpTxError.isInstance(value)) return value.outcome;
     // A middleware may have wrapped what an attempt threw.
     let cause = asBag(value)?.cause;
@@ -214,11 +214,6 @@ export class CallState implements Call, Reporter {
       if (attempt?.outcome !== undefined && attempt.value === value) return attempt;
     }
     return undefined;
-  }
-
-  /** A result that a middleware made. Most succeed: only for the others is the clock read. */
-  #outcomeOfResult(result: ToolResult | undefined): Outcome {
-    return result?.isError === true ? classifyResult(result, this.runtime.wallNow()) : SUCCESS;
   }
 
   /** Something thrown by a middleware, not by an attempt. */
@@ -283,6 +278,8 @@ export class CallState implements Call, Reporter {
     return {
       thrown,
       value,
+      outcome: this.outcomeOf(value, thrown),
+      aborted: this.signal?.aborted === true,
       execution: this.execution,
       attempts: this.handOvers,
       acknowledged: this.acknowledged,
@@ -293,44 +290,39 @@ export class CallState implements Call, Reporter {
   /** The report; of a call that has not ended yet, what is known so far. */
   report(): CallReport {
     if (this.#report !== undefined) return this.#report;
-    const end = this.#end;
-    if (end === undefined)
-      return this.#describe({ ...this.#snapshot(false, undefined), durationMs: undefined }, "unknown");
-    this.#report = this.#describe(end, this.#statusOf(end));
+    if (this.#end === undefined) return this.#describe(this.#snapshot(false, undefined), "unknown");
+    this.#report = this.#describe(this.#end, this.#statusOf(this.#end));
     return this.#report;
   }
 
   #describe(end: End, status: CallReport["status"]): CallReport {
     const { transactionId, idempotencyKey } = this.request.options;
-    const bag = asBag(end.value);
-    const receipt = readReceipt(end.thrown ? bag?.data : bag?._meta);
     return Object.freeze({
       requestId: this.id,
       ...(transactionId !== undefined && { transactionId }),
       ...(idempotencyKey !== undefined && { idempotencyKey }),
       tool: this.request.tool,
       attempts: end.attempts,
-      duplicate: receipt?.duplicate === true,
+      duplicate: false,
       ack: end.acknowledged,
       execution: this.#notes?.duplicate === true ? "executed" : end.execution,
       status,
-      ...(end.durationMs !== undefined && { durationMs: end.durationMs }),
-      ...(status !== "completed" && end.value !== undefined && { error: this.#errorOf(end) }),
+      ...(this.#end !== undefined && end.durationMs !== undefined && { durationMs: end.durationMs }),
+      ...(status !== "completed" && end.value !== undefined && { error: errorOf(end) }),
       waitedMs: 0,
       ...this.#notes,
     });
   }
 
-  #statusOf(end: End): CallReport["status"] {
-    const outcome = this.outcomeOf(end.value, end.thrown);
+  #statusOf({ thrown, value, outcome, aborted, execution }: End): CallReport["status"] {
     if (outcome.status === "success") return "completed";
-    if (end.thrown) {
-      if (outcome.status === "cancelled" && this.signal?.aborted === true) return "cancelled";
-      if (this.#timedOut(end.value)) return "timeout";
-      if (end.execution === "unknown") return "unknown";
+    if (thrown) {
+      if (outcome.status === "cancelled" && aborted) return "cancelled";
+      if (this.#timedOut(value)) return "timeout";
+      if (execution === "unknown") return "unknown";
     }
     const refused = outcome.status === "rejected" || outcome.status === "throttled";
-    return refused && end.execution === "not-executed" ? "rejected" : "failed";
+    return refused && execution === "not-executed" ? "rejected" : "failed";
   }
 
   #timedOut(error: unknown): boolean {
@@ -342,27 +334,29 @@ export class CallState implements Call, Reporter {
     }
     return false;
   }
-
-  #errorOf(end: End): NonNullable<CallReport["error"]> {
-    const { code, retryAfterMs } = this.outcomeOf(end.value, end.thrown);
-    const message = end.thrown ? messageOf(end.value) : textOf(end.value as ToolResult);
-    return { ...(code !== undefined && { code }), message, ...(retryAfterMs !== undefined && { retryAfterMs }) };
-  }
 }
 
 /** How a call ended, frozen at that moment. */
 interface End {
   readonly thrown: boolean;
   readonly value: unknown;
+  readonly outcome: Outcome;
+  readonly aborted: boolean;
   readonly execution: Execution;
   readonly attempts: number;
   readonly acknowledged: boolean;
   readonly durationMs: number | undefined;
 }
 
+function errorOf({ thrown, value, outcome: { code, retryAfterMs } }: End): NonNullable<CallReport["error"]> {
+  const message = thrown ? messageOf(value) : textOf(value as ToolResult);
+  return { ...(code !== undefined && { code }), message, ...(retryAfterMs !== undefined && { retryAfterMs }) };
+}
+
+/** The message of whatever was thrown; some values have none, and some cannot even be made a string. */
 function messageOf(error: unknown): string {
-  const message = asBag(error)?.message;
-  return typeof message === "string" ? message : String(error);
+  const message = quietly(() => asBag(error)?.message);
+  return typeof message === "string" ? message : (quietly(() => String(error)) ?? "");
 }
 
 /** Runs an observer; whatever it throws changes nothing. */

@@ -1,4 +1,5 @@
 import type { Execution, Outcome, OutcomeCode, ToolResult } from "./contract.js";
+import { SUCCESS } from "./outcome.js";
 import { asBag, hintMs, readReceipt } from "./wire.js";
 
 /**
@@ -32,8 +33,6 @@ export interface HttpEvidence {
   readonly status: number;
   readonly retryAfterMs?: number | undefined;
 }
-
-export const SUCCESS: Outcome = Object.freeze({ status: "success", execution: "executed", transient: false });
 
 function failure(execution: Execution, transient: boolean, code: OutcomeCode, retryAfterMs?: number): Outcome {
   return { status: "failure", execution, transient, code, retryAfterMs };
@@ -90,7 +89,13 @@ function answered(carrier: unknown, code: OutcomeCode, wallNow: number): Outcome
   if (receipt !== undefined) return fromReceipt(receipt, code);
   const hints = readHints(carrier, wallNow);
   if (!hints.throttled) return failure("executed", hints.transient, code, hints.retryAfterMs);
-  return { status: "throttled", execution: "executed", transient: true, code: "rate_limited", retryAfterMs: hints.retryAfterMs };
+  return {
+    status: "throttled",
+    execution: "executed",
+    transient: true,
+    code: "rate_limited",
+    retryAfterMs: hints.retryAfterMs,
+  };
 }
 
 const WAITING_HELPS: ReadonlySet<OutcomeCode> = new Set([
@@ -183,7 +188,8 @@ function* causes(error: unknown): Generator<Readonly<Record<string, unknown>>> {
 
 function classifyNetwork(error: unknown): Outcome {
   for (const cause of causes(error)) {
-    if (NOT_CONNECTED.has(cause.code) || cause.syscall === "connect") return failure("not-executed", true, "transport_error");
+    if (NOT_CONNECTED.has(cause.code) || cause.syscall === "connect")
+      return failure("not-executed", true, "transport_error");
     if (TLS_REFUSED.has(cause.code)) return failure("not-executed", false, "transport_error");
   }
   return failure("unknown", true, "transport_error");

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { CallState } from "./call.js";
-import { SUCCESS } from "./classify.js";
 import type { CallContext, Execution, IdempotencyAnnouncement, Outcome, ToolAnnotations, Verify } from "./contract.js";
 import { type ReplayQuestion, replayGate, storeCovers } from "./gate.js";
+import { SUCCESS } from "./outcome.js";
 import { context, countingSignal, type VirtualTime, virtualTime } from "./testing/index.js";
 
 const WINDOW_MS = 60_000;

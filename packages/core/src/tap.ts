@@ -1,7 +1,15 @@
-import type { Announcement, Attempt, CallContext } from "./contract.js";
-import type { HttpEvidence, WireAnswer, WireEvidence } from "./classify.js";
+import { classifyResult, type HttpEvidence, type WireAnswer, type WireEvidence } from "./classify.js";
+import type { Announcement, Attempt, Call, CallContext, Outcome, ToolResult } from "./contract.js";
 import { expectResponse } from "./http-registry.js";
-import { asBag, type CallMeta, readCallMeta, RECEIPT_ERROR_CODE, RECEIPT_KEY, type Receipt } from "./wire.js";
+import {
+  asBag,
+  type CallMeta,
+  RECEIPT_ERROR_CODE,
+  RECEIPT_KEY,
+  type Receipt,
+  readCallMeta,
+  readReceipt,
+} from "./wire.js";
 
 /** A JSON-RPC message, as far as it is looked at here. */
 export interface Message {
@@ -82,6 +90,26 @@ export class Wire implements WireEvidence {
     this.closed = true;
     this.attempt.release();
   }
+
+  /** Ends the attempt with the result that arrived. */
+  endWith(result: ToolResult, { call }: CallContext): void {
+    noteReceipt(call, result._meta);
+    this.attempt.end(classifyResult(result, call.runtime.wallNow()), result, true);
+    this.attempt.release();
+  }
+
+  /** Ends the attempt with what was thrown. One that was sent is released when its exchange is over. */
+  endWithError(error: unknown, outcome: Outcome, { call }: CallContext): void {
+    if (this.answer?.kind === "error") noteReceipt(call, this.answer.data);
+    this.attempt.end(outcome, error, this.acknowledged);
+    if (!this.sent) this.attempt.release();
+  }
+}
+
+/** Takes over what a receipt says beside the outcome: whether the answer came from a record. */
+function noteReceipt(call: Call, carrier: unknown): void {
+  const receipt = readReceipt(carrier);
+  if (receipt !== undefined) call.note({ duplicate: receipt.duplicate });
 }
 
 /** A transport under watch. */
@@ -94,7 +122,13 @@ const watches = new WeakMap<object, Watch>();
 
 /** JSON-RPC error that says: the exchange ended and nobody knows what became of the request. */
 export function lostAnswer(id: string | number): Message {
-  const receipt: Receipt = { requestId: "", ack: false, execution: "unknown", duplicate: false, code: "transport_error" };
+  const receipt: Receipt = {
+    requestId: "",
+    ack: false,
+    execution: "unknown",
+    duplicate: false,
+    code: "transport_error",
+  };
   return {
     jsonrpc: "2.0",
     id,
@@ -133,7 +167,11 @@ export function watch(transport: object): Watch {
     pending.set(String(id), wire);
     const responded = expectResponse(id, message, wire);
     try {
-      await send.call(patched, message, withStreamEnd(patched, options, () => abandon(id)));
+      await send.call(
+        patched,
+        message,
+        withStreamEnd(patched, options, () => abandon(id)),
+      );
       if (!wire.sent) wire.leave(patched.sessionId !== undefined);
     } catch (error) {
       pending.delete(String(id));
@@ -204,7 +242,10 @@ function answerInBody(error: unknown, id: string | number): Message | undefined 
 }
 
 /** What an attempt tells an announcing server, and what is remembered of it; nothing for a plain server. */
-export function callMetaOf(ctx: CallContext, announcement: Announcement | undefined): { readonly sent: Sent; readonly callMeta: CallMeta | undefined } {
+export function callMetaOf(
+  ctx: CallContext,
+  announcement: Announcement | undefined,
+): { readonly sent: Sent; readonly callMeta: CallMeta | undefined } {
   if (announcement === undefined) return PLAIN;
   const { call, options } = ctx;
   // Another pipeline round this one has named the call already: under a name of our own each of its attempts would be new.

@@ -1,6 +1,6 @@
-import { classifyResult, SUCCESS } from "./classify.js";
 import type { Attempt, CallContext, Handler, Outcome, ToolResult } from "./contract.js";
 import { AttemptTimeoutError, DeadlineError } from "./errors.js";
+import { outcomeOfResult, TOOL_FAILED } from "./outcome.js";
 import { startTimer } from "./runtime.js";
 
 /** How long an attempt may take, and which of the two limits it is. */
@@ -56,12 +56,6 @@ export function callOf(ctx: CallContext): CallContext["call"] {
   return ctx.call;
 }
 
-const TOOL_THREW: Outcome = Object.freeze({
-  status: "failure",
-  execution: "executed",
-  transient: false,
-  code: "tool_error",
-});
 const TOOL_ABORTED: Outcome = Object.freeze({
   status: "cancelled",
   execution: "unknown",
@@ -74,15 +68,15 @@ function accept(attempt: Attempt, ctx: CallContext, result: ToolResult): ToolRes
     const error = new TypeError(
       `The terminal for tool "${ctx.tool}" returned ${result === null ? "null" : typeof result}; it must return a tool result object.`,
     );
-    attempt.end(TOOL_THREW, error);
+    attempt.end(TOOL_FAILED, error);
     throw error;
   }
-  attempt.end(result.isError === true ? classifyResult(result, ctx.call.runtime.wallNow()) : SUCCESS, result);
+  attempt.end(outcomeOfResult(result), result);
   return result;
 }
 
 function fail(attempt: Attempt, ctx: CallContext, error: unknown): void {
-  attempt.end(ctx.signal?.aborted === true ? TOOL_ABORTED : TOOL_THREW, error, true);
+  attempt.end(ctx.signal?.aborted === true ? TOOL_ABORTED : TOOL_FAILED, error, true);
   attempt.release();
 }
 

@@ -1,6 +1,6 @@
 import { AnnotationCache } from "./annotations.js";
 import { type Caller, callerOf } from "./caller.js";
-import { classifyResult, classifyThrow } from "./classify.js";
+import { classifyThrow } from "./classify.js";
 import type {
   Announcement,
   Attempt,
@@ -21,8 +21,8 @@ import { flatten } from "./pipeline.js";
 import { reportOf } from "./report.js";
 import { ClaimedKeys, createEntry, NO_OPTIONS, NOTHING } from "./run.js";
 import { defaultRuntime, MAX_TIMER_MS, startTimer } from "./runtime.js";
+import { callMetaOf, type Sent, Wire, WireKey, watch } from "./tap.js";
 import { admitDispatch, callOf, type Limit, limitOf, timeoutOutcome } from "./terminal.js";
-import { callMetaOf, type Sent, watch, Wire, WireKey } from "./tap.js";
 import { asBag, CALL_META_KEY, type CallMeta, readAnnouncement } from "./wire.js";
 
 type Bag = Readonly<Record<string, unknown>>;
@@ -132,7 +132,11 @@ class ClientEndpoint implements Endpoint {
 }
 
 /** The `params` of an attempt: the caller's own where nothing changed them, so that the traffic stays the same. */
-function paramsOf(ctx: CallContext, callMeta: CallMeta | undefined, wire: Wire): Readonly<Record<PropertyKey, unknown>> {
+function paramsOf(
+  ctx: CallContext,
+  callMeta: CallMeta | undefined,
+  wire: Wire,
+): Readonly<Record<PropertyKey, unknown>> {
   const request: ClientRequest = ctx.call.request;
   const given: Bag = request.params ?? { name: ctx.tool, arguments: request.args };
   const params: Record<PropertyKey, unknown> = { ...given, [WireKey]: wire };
@@ -178,7 +182,12 @@ function clientTerminal(client: Sdk, endpoint: ClientEndpoint, isV2: boolean): H
   const isNested = (client as { readonly [Wrapped]?: unknown })[Wrapped] === true;
   const isObservable = !isNested && "transport" in client;
 
-  function dispatch(ctx: CallContext, wire: Wire, callMeta: CallMeta | undefined, sdkOptions: Bag | undefined): Promise<ToolResult> {
+  function dispatch(
+    ctx: CallContext,
+    wire: Wire,
+    callMeta: CallMeta | undefined,
+    sdkOptions: Bag | undefined,
+  ): Promise<ToolResult> {
     const params = paramsOf(ctx, callMeta, wire);
     const { resultSchema } = ctx.call.request as ClientRequest;
     if (isV2) return client.callTool(params, sdkOptions);
@@ -228,21 +237,26 @@ function clientTerminal(client: Sdk, endpoint: ClientEndpoint, isV2: boolean): H
   ): Promise<ToolResult> {
     return answer.then(
       (result) => {
-        wire.attempt.end(classifyResult(result, ctx.call.runtime.wallNow()), result, true);
-        wire.attempt.release();
+        wire.endWith(result, ctx);
         return result;
       },
       (error) => {
         const outcome = outcomeOfThrow(error, wire, ctx, timing, expired());
-        wire.attempt.end(outcome, error, wire.acknowledged);
-        if (!wire.sent || !isObservable) wire.attempt.release();
+        wire.endWithError(error, outcome, ctx);
+        if (!isObservable) wire.attempt.release();
         throw error;
       },
     );
   }
 
   /** Where the SDK's timer does not do: a virtual clock, or a timeout that progress resets. */
-  function withHardLimit(ctx: CallContext, timing: Timing, limit: Limit, wire: Wire, callMeta: CallMeta | undefined): Promise<ToolResult> {
+  function withHardLimit(
+    ctx: CallContext,
+    timing: Timing,
+    limit: Limit,
+    wire: Wire,
+    callMeta: CallMeta | undefined,
+  ): Promise<ToolResult> {
     const controller = new AbortController();
     let expired = false;
     const forward = (): void => controller.abort(ctx.signal?.reason);

@@ -1,5 +1,5 @@
 import { AnnotationCache } from "./annotations.js";
-import { classifyResult, classifyThrow } from "./classify.js";
+import { classifyThrow } from "./classify.js";
 import type {
   Announcement,
   Attempt,
@@ -97,6 +97,7 @@ class SendFailure extends Error {
 function isToolCall(message: Message): boolean {
   const { method, params } = message ?? NOTHING;
   if (method !== "tools/call" || typeof params?.name !== "string" || params.name === "") return false;
+  if (typeof (params._meta ?? NOTHING) !== "object") return false;
   return params.arguments === undefined || (asBag(params.arguments) !== undefined && !Array.isArray(params.arguments));
 }
 
@@ -286,13 +287,11 @@ class TransportPipeline implements Endpoint {
     };
     return this.#attempt(ctx, wire, prepared.callMeta, limit, expire).then(
       (result) => {
-        attempt.end(classifyResult(result, ctx.call.runtime.wallNow()), result, true);
-        attempt.release();
+        wire.endWith(result, ctx);
         return result;
       },
       (error) => {
-        attempt.end(this.#outcomeOf(error, wire, ctx, expired ? limit : undefined), error, wire.acknowledged);
-        if (!wire.sent) attempt.release();
+        wire.endWithError(error, this.#outcomeOf(error, wire, ctx, expired ? limit : undefined), ctx);
         throw error;
       },
     );
