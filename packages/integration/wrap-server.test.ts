@@ -283,20 +283,36 @@ describe.each(ERAS)("wrapServer, $on,", (era) => {
     },
   );
 
-  test.each([{ kind: "plain" }, { kind: "aware" }])(
-    "hands a handler's own JSON-RPC error to a $kind client as it is",
-    async ({ kind }) => {
-      const open = kind === "plain" ? connect : connectAware;
-      const data = { field: "name" };
-      const handler = (): never => {
-        throw Object.assign(new Error("not today"), { code: -32_050, data });
-      };
-      const { call, sent } = await open(era, () => wrapServer(line.lowLevelServer({ call: handler }), []));
-      const error = await failure(call("tool"));
-      expect(error.code).toBe(-32_050);
-      expect(answersOf(sent).at(-1)?.error).toEqual({ code: -32_050, message: "not today", data });
-    },
-  );
+  const refusing = (error: object) => (): SdkServer =>
+    wrapServer(
+      line.lowLevelServer({
+        call: () => {
+          throw Object.assign(new Error("not today"), error);
+        },
+      }),
+      [],
+    );
+
+  test("hands a handler's own JSON-RPC error to a plain client as it is", async () => {
+    const data = { field: "name" };
+    const { call, sent } = await connect(era, refusing({ code: -32_050, data }));
+    expect((await failure(call("tool"))).code).toBe(-32_050);
+    expect(answersOf(sent).at(-1)?.error).toEqual({ code: -32_050, message: "not today", data });
+  });
+
+  test("adds a receipt to a handler's own JSON-RPC error for an aware client: it ran, whatever its code says", async () => {
+    const { call, sent } = await connectAware(era, refusing({ code: -32_601, data: { field: "name" } }));
+    expect((await failure(call("tool"))).code).toBe(-32_601);
+    const error = answersOf(sent).at(-1)?.error;
+    expect(error).toMatchObject({ code: -32_601, message: "not today", data: { field: "name" } });
+    expect(readReceipt(error?.data)).toMatchObject({ ack: true, execution: "executed", duplicate: false });
+  });
+
+  test.each([["text"], [[1, 2]], [7]])("leaves error data that is no object alone: %j", async (data) => {
+    const { call, sent } = await connectAware(era, refusing({ code: -32_050, data }));
+    await failure(call("tool"));
+    expect(answersOf(sent).at(-1)?.error).toEqual({ code: -32_050, message: "not today", data });
+  });
 
   test("hands isError results on, with a receipt for an aware client alone", async () => {
     const handler = (): never => {

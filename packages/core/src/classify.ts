@@ -1,6 +1,6 @@
 import type { Execution, Outcome, OutcomeCode, ToolResult } from "./contract.js";
 import { SUCCESS } from "./outcome.js";
-import { asBag, hintMs, readReceipt } from "./wire.js";
+import { asBag, hintMs, type Receipt, readReceipt } from "./wire.js";
 
 /**
  * Reads outcomes from evidence. Status and codes come from values and structure, execution from the wire; no message text is
@@ -86,16 +86,16 @@ function readHints(carrier: unknown, wallNow: number): Hints {
 /** The outcome that a receipt or a hint in `carrier` tells; `code` is what it is without either. */
 function answered(carrier: unknown, code: OutcomeCode, wallNow: number): Outcome {
   const receipt = readReceipt(carrier);
-  if (receipt !== undefined) return fromReceipt(receipt, code);
+  if (receipt !== undefined && !isPlainFailure(receipt)) return fromReceipt(receipt, code);
   const hints = readHints(carrier, wallNow);
-  if (!hints.throttled) return failure("executed", hints.transient, code, hints.retryAfterMs);
-  return {
-    status: "throttled",
-    execution: "executed",
-    transient: true,
-    code: "rate_limited",
-    retryAfterMs: hints.retryAfterMs,
-  };
+  const retryAfterMs = hints.retryAfterMs ?? receipt?.retryAfterMs;
+  if (!hints.throttled) return failure("executed", hints.transient, receipt?.code ?? code, retryAfterMs);
+  return { status: "throttled", execution: "executed", transient: true, code: "rate_limited", retryAfterMs };
+}
+
+/** A receipt that says no more than that the tool ran and failed: what the tool itself hints at still counts. */
+function isPlainFailure({ execution, code }: Receipt): boolean {
+  return execution === "executed" && (code === undefined || code === "tool_error");
 }
 
 const WAITING_HELPS: ReadonlySet<OutcomeCode> = new Set([
@@ -106,7 +106,7 @@ const WAITING_HELPS: ReadonlySet<OutcomeCode> = new Set([
   "store_unavailable",
 ]);
 
-function fromReceipt(receipt: NonNullable<ReturnType<typeof readReceipt>>, fallback: OutcomeCode): Outcome {
+function fromReceipt(receipt: Receipt, fallback: OutcomeCode): Outcome {
   const code = receipt.code ?? fallback;
   const throttled = code === "rate_limited" || code === "queue_full";
   const refused = receipt.execution === "not-executed";
@@ -131,10 +131,16 @@ export function classifyResult(result: ToolResult, wallNow: number): Outcome {
 
 const METHOD_NOT_FOUND = -32_601;
 
+/** A server of ours says of what its handlers throw that they ran, also where the code alone says otherwise. */
+function ranBefore(data: unknown): boolean {
+  return readReceipt(data)?.execution === "executed";
+}
+
 function classifyAnswer(answer: WireAnswer, wallNow: number): Outcome {
   // The result arrived and the SDK refused it afterwards (output schema): the tool ran.
   if (answer.kind === "result") return failure("executed", false, "protocol_error");
-  if (answer.code === METHOD_NOT_FOUND) return failure("not-executed", false, "protocol_error");
+  if (answer.code === METHOD_NOT_FOUND && !ranBefore(answer.data))
+    return failure("not-executed", false, "protocol_error");
   return answered(answer.data, "protocol_error", wallNow);
 }
 

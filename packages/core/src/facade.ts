@@ -33,7 +33,9 @@ export function facade(
     set(object, property, value) {
       // Whoever patches a member of ours (`send`) means ours: on the target it would call itself.
       if (Object.hasOwn(members, property)) return Reflect.set(members, property, value);
-      return isCallback(property) ? Reflect.set(callbacks as object, property, value) : Reflect.set(object, property, value, object);
+      return isCallback(property)
+        ? Reflect.set(callbacks as object, property, value)
+        : Reflect.set(object, property, value, object);
     },
     has: (object, property) => Object.hasOwn(members, property) || Reflect.has(object, property),
   });

@@ -1,7 +1,7 @@
 import { parseRetryAfter } from "./classify.js";
 import { announceWrapper, recordResponse } from "./http-registry.js";
-import { lostAnswer, type Message } from "./tap.js";
-import { asBag } from "./wire.js";
+import { lostAnswer } from "./tap.js";
+import { asBag, type Message } from "./wire.js";
 
 /** A `fetch`, as the SDKs' HTTP transports take it. */
 export type Fetch = (url: string | URL, init?: RequestInit) => Promise<Response>;

@@ -1,4 +1,4 @@
-export { type Caller, type InvokeOptions, type OutputSchema, type OutputValidation } from "./caller.js";
+export type { Caller, InvokeOptions, OutputSchema, OutputValidation } from "./caller.js";
 export { parseRetryAfter } from "./classify.js";
 export type {
   Announcement,
@@ -46,20 +46,20 @@ export { type ReplayDecision, type ReplayQuestion, replayGate, storeCovers } fro
 export { createKey } from "./key.js";
 export { compose, pipeline, type ToolMatch, when } from "./pipeline.js";
 export { reportOf } from "./report.js";
-export { run, type RunRequest } from "./run.js";
+export { type RunRequest, run } from "./run.js";
 export { defaultRuntime, sleepUntil } from "./runtime.js";
 export type { TransportLike } from "./tap.js";
-export { transaction, type Transaction, type TransactionOptions } from "./transaction.js";
+export { type Transaction, type TransactionOptions, transaction } from "./transaction.js";
 export { textOf } from "./value.js";
 export {
   ANNOUNCEMENT_KEY,
   CALL_META_KEY,
   type CallMeta,
-  readCallMeta,
-  readReceipt,
   RECEIPT_ERROR_CODE,
   RECEIPT_KEY,
   type Receipt,
+  readCallMeta,
+  readReceipt,
 } from "./wire.js";
 export { type ClientLike, type SdkResult, type WrappedClient, wrapClient } from "./wrap-client.js";
 export { type ServerLike, wrapServer } from "./wrap-server.js";

@@ -79,7 +79,8 @@ export function oneOf<const T extends readonly string[]>(words: T, fallback: T[n
 // biome-ignore lint/complexity/noBannedTypes: any function passes, its type is the caller's to state
 export function callback<F extends Function>(): OptionReader<F | undefined> {
   return (value, path) => {
-    if (value !== undefined && typeof value !== "function") throw new TypeError(`${path} must be a function, got ${show(value)}`);
+    if (value !== undefined && typeof value !== "function")
+      throw new TypeError(`${path} must be a function, got ${show(value)}`);
     return value as F | undefined;
   };
 }
@@ -98,8 +99,13 @@ export function objectWith<T>(...methods: readonly (keyof T & string)[]): Option
   return (value, path) => {
     if (value === undefined) return undefined;
     const object = value as Readonly<Record<string, unknown>> | null;
-    const missing = typeof object === "object" && object !== null ? methods.find((name) => typeof object[name] !== "function") : methods[0];
+    const missing =
+      typeof object === "object" && object !== null
+        ? methods.find((name) => typeof object[name] !== "function")
+        : methods[0];
     if (missing === undefined && typeof object === "object" && object !== null) return value as T;
-    throw new TypeError(`${path} must be an object${missing === undefined ? "" : ` with a method ${missing}()`}, got ${show(value)}`);
+    throw new TypeError(
+      `${path} must be an object${missing === undefined ? "" : ` with a method ${missing}()`}, got ${show(value)}`,
+    );
   };
 }

@@ -1,25 +1,6 @@
-import { classifyResult, type HttpEvidence, type WireAnswer, type WireEvidence } from "./classify.js";
-import type { Announcement, Attempt, Call, CallContext, Outcome, ToolResult } from "./contract.js";
 import { expectResponse } from "./http-registry.js";
-import {
-  asBag,
-  type CallMeta,
-  RECEIPT_ERROR_CODE,
-  RECEIPT_KEY,
-  type Receipt,
-  readCallMeta,
-  readReceipt,
-} from "./wire.js";
-
-/** A JSON-RPC message, as far as it is looked at here. */
-export interface Message {
-  readonly jsonrpc?: unknown;
-  readonly id?: string | number | null | undefined;
-  readonly method?: string | undefined;
-  readonly params?: Readonly<Record<PropertyKey, unknown>> | undefined;
-  readonly result?: unknown;
-  readonly error?: { readonly code?: unknown; readonly message?: unknown; readonly data?: unknown } | undefined;
-}
+import { asBag, type Message, RECEIPT_ERROR_CODE, RECEIPT_KEY, type Receipt } from "./wire.js";
+import { Wire, WireKey } from "./wire-attempt.js";
 
 /** The part of an MCP transport, of either SDK line, that is used here. */
 export interface TransportLike {
@@ -35,81 +16,6 @@ interface Patched {
   onmessage?: ((message: Message, extra?: unknown) => void) | undefined;
   onclose?: (() => void) | undefined;
   readonly sessionId?: string | undefined;
-}
-
-/**
- * Enumerable symbol on `params` by which a request is recognised at the transport: it survives the spreads of both SDKs and
- * never reaches the JSON.
- */
-export const WireKey: unique symbol = Symbol("@mcp-tx/core.wire");
-
-/** What goes with a hand-over: the key and the store it is meant for. */
-export interface Sent {
-  readonly key?: string | undefined;
-  readonly storeId?: string | undefined;
-}
-
-/** The evidence of one attempt, filled in by the watched transport. */
-export class Wire implements WireEvidence {
-  sent = false;
-  answer: WireAnswer | undefined;
-  acknowledged = false;
-  sendError: unknown;
-  closed = false;
-  session = false;
-  http: HttpEvidence | undefined;
-
-  constructor(
-    readonly attempt: Attempt,
-    readonly handOver: Sent,
-  ) {}
-
-  /** The request leaves, possibly once more: an SDK may send it again after authentication or an input round. */
-  leave(session: boolean): void {
-    this.sent = true;
-    this.session = session;
-    this.answer = undefined;
-    this.sendError = undefined;
-    this.http = undefined;
-    this.attempt.handOver(this.handOver);
-  }
-
-  arrive(message: Message): void {
-    const { error } = message;
-    this.answer = error === undefined ? { kind: "result" } : { kind: "error", code: error.code, data: error.data };
-    this.acknowledged = asBag(asBag(error?.data)?.[RECEIPT_KEY])?.ack !== false;
-    this.attempt.release();
-  }
-
-  fail(error: unknown): void {
-    this.sendError = error;
-    this.attempt.release();
-  }
-
-  close(): void {
-    this.closed = true;
-    this.attempt.release();
-  }
-
-  /** Ends the attempt with the result that arrived. */
-  endWith(result: ToolResult, { call }: CallContext): void {
-    noteReceipt(call, result._meta);
-    this.attempt.end(classifyResult(result, call.runtime.wallNow()), result, true);
-    this.attempt.release();
-  }
-
-  /** Ends the attempt with what was thrown. One that was sent is released when its exchange is over. */
-  endWithError(error: unknown, outcome: Outcome, { call }: CallContext): void {
-    if (this.answer?.kind === "error") noteReceipt(call, this.answer.data);
-    this.attempt.end(outcome, error, this.acknowledged);
-    if (!this.sent) this.attempt.release();
-  }
-}
-
-/** Takes over what a receipt says beside the outcome: whether the answer came from a record. */
-function noteReceipt(call: Call, carrier: unknown): void {
-  const receipt = readReceipt(carrier);
-  if (receipt !== undefined) call.note({ duplicate: receipt.duplicate });
 }
 
 /** A transport under watch. */
@@ -176,7 +82,9 @@ export function watch(transport: object): Watch {
     } catch (error) {
       pending.delete(String(id));
       const answer = answerInBody(error, id);
-      if (answer === undefined) wire.fail(error);
+      // What cannot be written never left, whatever the transport made of it.
+      if (!isSerialisable(message)) wire.sent = false;
+      else if (answer === undefined) wire.fail(error);
       else wire.arrive(answer);
       throw error;
     } finally {
@@ -212,6 +120,15 @@ export function watch(transport: object): Watch {
   return state;
 }
 
+function isSerialisable(message: Message): boolean {
+  try {
+    JSON.stringify(message);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** SDK v2's HTTP transport tells when a request's stream has ended, if it is asked to. */
 function withStreamEnd(transport: object, options: unknown, ended: () => void): unknown {
   if (!("hasPerRequestStream" in transport)) return options;
@@ -240,34 +157,3 @@ function answerInBody(error: unknown, id: string | number): Message | undefined 
     return undefined;
   }
 }
-
-/** What an attempt tells an announcing server, and what is remembered of it; nothing for a plain server. */
-export function callMetaOf(
-  ctx: CallContext,
-  announcement: Announcement | undefined,
-): { readonly sent: Sent; readonly callMeta: CallMeta | undefined } {
-  if (announcement === undefined) return PLAIN;
-  const { call, options } = ctx;
-  // Another pipeline round this one has named the call already: under a name of our own each of its attempts would be new.
-  const outer = readCallMeta(ctx.meta);
-  const idempotencyKey = options.idempotencyKey ?? outer?.idempotencyKey ?? call.id;
-  // The store that has to recognise this request, because an unresolved one went there.
-  const earlier = call.attempts.find(
-    ({ storeId, outcome }) => storeId !== undefined && (outcome === undefined || outcome.execution === "unknown"),
-  );
-  const expectStore = earlier?.storeId ?? outer?.expectStore;
-  const transactionId = options.transactionId ?? outer?.transactionId;
-  const callMeta: CallMeta = {
-    requestId: call.id,
-    idempotencyKey,
-    ...(transactionId !== undefined && { transactionId }),
-    attempt: ctx.attempt,
-    epoch: (outer?.epoch ?? 0) + call.epoch,
-    ...(expectStore !== undefined && { expectStore }),
-  };
-  const store = announcement.idempotency;
-  return { sent: store === undefined ? NOTHING_SENT : { key: idempotencyKey, storeId: store.storeId }, callMeta };
-}
-
-const NOTHING_SENT: Sent = Object.freeze({});
-const PLAIN = Object.freeze({ sent: NOTHING_SENT, callMeta: undefined });

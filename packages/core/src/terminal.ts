@@ -1,5 +1,5 @@
 import type { Attempt, CallContext, Handler, Outcome, ToolResult } from "./contract.js";
-import { AttemptTimeoutError, DeadlineError } from "./errors.js";
+import { AttemptTimeoutError, DeadlineError, type McpTxError } from "./errors.js";
 import { outcomeOfResult, TOOL_FAILED } from "./outcome.js";
 import { startTimer } from "./runtime.js";
 
@@ -28,8 +28,13 @@ export function timeoutOutcome(limit: Limit): Outcome {
   };
 }
 
+/** What a timed-out attempt throws. */
+export function timeoutError(ctx: CallContext, { isDeadline, ms }: Limit): McpTxError {
+  return isDeadline ? deadlineError(ctx, "unknown") : new AttemptTimeoutError(ctx.tool, ms);
+}
+
 /** The error of an attempt that must not start any more, or of one that the deadline ended. */
-export function deadlineError(ctx: CallContext, execution: Outcome["execution"]): DeadlineError {
+function deadlineError(ctx: CallContext, execution: Outcome["execution"]): DeadlineError {
   const { tool } = ctx;
   const message =
     execution === "unknown"
@@ -209,8 +214,7 @@ function runBounded<T>(
       stop(TOOL_ABORTED, signal?.reason);
     }
     function expire(passed: Limit): void {
-      const error = passed.isDeadline ? deadlineError(ctx, "unknown") : new AttemptTimeoutError(ctx.tool, passed.ms);
-      stop(timeoutOutcome(passed), error);
+      stop(timeoutOutcome(passed), timeoutError(ctx, passed));
     }
 
     const running = start(work, controller === undefined ? ctx : { ...ctx, signal: controller.signal });

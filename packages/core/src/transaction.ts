@@ -46,7 +46,8 @@ export function transaction(caller: Caller<unknown>, options: TransactionOptions
 
   function claim(step: string): void {
     if (typeof step !== "string" || step === "") throw new TypeError("transaction: step must be a non-empty string");
-    if (taken.has(step)) throw new TypeError(`transaction: step "${step}" is running or done; another call needs another name`);
+    if (taken.has(step))
+      throw new TypeError(`transaction: step "${step}" is running or done; another call needs another name`);
     taken.add(step);
   }
 

@@ -13,6 +13,33 @@ export const RECEIPT_ERROR_CODE = -31_001;
 /** Version of the wire contract. */
 export const WIRE_VERSION = 1;
 
+/** A JSON-RPC message, as far as it is looked at here. */
+export interface Message {
+  readonly jsonrpc?: unknown;
+  readonly id?: string | number | null | undefined;
+  readonly method?: string | undefined;
+  readonly params?: Readonly<Record<PropertyKey, unknown>> | undefined;
+  readonly result?: unknown;
+  readonly error?: { readonly code?: unknown; readonly message?: unknown; readonly data?: unknown } | undefined;
+}
+
+/** The parameters of a `tools/call` that a pipeline can take. */
+export interface CallParams extends Bag {
+  readonly name: string;
+  readonly arguments?: Bag | undefined;
+  readonly _meta?: Bag | undefined;
+}
+
+function isBagOrAbsent(value: unknown): boolean {
+  return value === undefined || (asBag(value) !== undefined && !Array.isArray(value));
+}
+
+/** Whether a pipeline can take the call. To any other the server, or its SDK, has the right answer. */
+export function isCallable(params: Bag | undefined): params is CallParams {
+  if (typeof params?.name !== "string" || params.name === "") return false;
+  return isBagOrAbsent(params.arguments) && isBagOrAbsent(params._meta);
+}
+
 /** What a client tells an announcing server about a request. */
 export interface CallMeta {
   readonly requestId: string;
@@ -72,7 +99,8 @@ export function hintMs(value: unknown): number | undefined {
 export function readReceipt(carrier: unknown): Receipt | undefined {
   const receipt = asBag(asBag(carrier)?.[RECEIPT_KEY]);
   if (receipt === undefined || !isExecution(receipt.execution)) return undefined;
-  const code = typeof receipt.code === "string" && CODES.includes(receipt.code) ? (receipt.code as OutcomeCode) : undefined;
+  const code =
+    typeof receipt.code === "string" && CODES.includes(receipt.code) ? (receipt.code as OutcomeCode) : undefined;
   return {
     requestId: typeof receipt.requestId === "string" ? receipt.requestId : "",
     ack: receipt.ack === true,
@@ -110,7 +138,8 @@ export function readCallMeta(meta: unknown): CallMeta | undefined {
 function readStore(value: unknown): IdempotencyAnnouncement | undefined {
   const store = asBag(value);
   const windowMs = hintMs(store?.windowMs);
-  if (store === undefined || typeof store.storeId !== "string" || store.storeId === "" || windowMs === undefined) return undefined;
+  if (store === undefined || typeof store.storeId !== "string" || store.storeId === "" || windowMs === undefined)
+    return undefined;
   return { storeId: store.storeId, windowMs, durable: store.durable === true };
 }
 

@@ -3,7 +3,6 @@ import { type Caller, callerOf } from "./caller.js";
 import { classifyThrow } from "./classify.js";
 import type {
   Announcement,
-  Attempt,
   CallContext,
   CallOptions,
   CallRequest,
@@ -21,9 +20,10 @@ import { flatten } from "./pipeline.js";
 import { reportOf } from "./report.js";
 import { ClaimedKeys, createEntry, NO_OPTIONS, NOTHING } from "./run.js";
 import { defaultRuntime, MAX_TIMER_MS, startTimer } from "./runtime.js";
-import { callMetaOf, type Sent, Wire, WireKey, watch } from "./tap.js";
-import { admitDispatch, callOf, type Limit, limitOf, timeoutOutcome } from "./terminal.js";
+import { watch } from "./tap.js";
+import { type Limit, timeoutOutcome } from "./terminal.js";
 import { asBag, CALL_META_KEY, type CallMeta, readAnnouncement } from "./wire.js";
+import { type OpenAttempt, openAttempt, type Wire, WireKey } from "./wire-attempt.js";
 
 type Bag = Readonly<Record<string, unknown>>;
 
@@ -205,23 +205,15 @@ function clientTerminal(client: Sdk, endpoint: ClientEndpoint, isV2: boolean): H
   }
 
   return (ctx) => {
-    let attempt: Attempt;
-    let limit: Limit | undefined;
-    let sent: Sent;
-    let callMeta: CallMeta | undefined;
+    let opened: OpenAttempt;
     try {
-      const call = callOf(ctx);
       endpoint.observe();
-      limit = limitOf(ctx);
       // An aborted call is left to the SDK, so that it rejects as it always does.
-      if (ctx.signal?.aborted !== true) admitDispatch(ctx, limit);
-      const announcement = endpoint.announcement();
-      ({ sent, callMeta } = callMetaOf(ctx, announcement));
-      attempt = call.beginAttempt(ctx);
+      opened = openAttempt(ctx, endpoint.announcement(), ctx.signal?.aborted !== true);
     } catch (error) {
       return Promise.reject(error);
     }
-    const wire = new Wire(attempt, sent);
+    const { wire, callMeta, limit } = opened;
     if (!isObservable) wire.leave(false);
     const timing = timingOf(ctx, limit);
     if (timing.hard !== undefined) return withHardLimit(ctx, timing, timing.hard, wire, callMeta);

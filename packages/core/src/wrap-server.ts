@@ -15,17 +15,18 @@ import type {
 import { McpTxError } from "./errors.js";
 import { flatten } from "./pipeline.js";
 import { reportOf } from "./report.js";
-import { createEntry, type Entry, NO_OPTIONS, NOTHING } from "./run.js";
+import { ClaimedKeys, createEntry, type Entry, NO_OPTIONS, NOTHING } from "./run.js";
 import { localTerminal } from "./terminal.js";
 import {
   ANNOUNCEMENT_KEY,
   asBag,
   type CallMeta,
-  readAnnouncement,
-  readCallMeta,
+  isCallable,
   RECEIPT_ERROR_CODE,
   RECEIPT_KEY,
   type Receipt,
+  readAnnouncement,
+  readCallMeta,
   WIRE_VERSION,
 } from "./wire.js";
 
@@ -107,8 +108,8 @@ function callOptionsOf(meta: CallMeta | undefined, signal: AbortSignal | undefin
   return {
     ...(signal !== undefined && { signal }),
     ...(transactionId !== undefined && { transactionId }),
-    // A key that no middleware here honours is dropped: the announcement told the client as much.
-    ...(honoursKeys && { idempotencyKey: meta.idempotencyKey }),
+    // The client was told what is honoured here: for a tool without it, the key is no mistake of the caller.
+    ...(honoursKeys && { idempotencyKey: meta.idempotencyKey, [ClaimedKeys]: true }),
   };
 }
 
@@ -127,8 +128,26 @@ function withReceipt(result: ToolResult, meta: CallMeta | undefined): ToolResult
   const report = reportOf(result);
   if (meta === undefined || report === undefined) return result;
   const code = result.isError === true ? (report.error?.code ?? "tool_error") : undefined;
-  const receipt = receiptOf(meta, report, { execution: report.execution, code, retryAfterMs: report.error?.retryAfterMs });
+  const receipt = receiptOf(meta, report, {
+    execution: report.execution,
+    code,
+    retryAfterMs: report.error?.retryAfterMs,
+  });
   return { ...result, _meta: { ...result._meta, [RECEIPT_KEY]: receipt } };
+}
+
+/** What a handler threw, which the SDK sends as a JSON-RPC error: for an aware client with a receipt that says that it ran. */
+function withErrorReceipt(error: unknown, meta: CallMeta | undefined): unknown {
+  const report = reportOf(error);
+  const bag = asBag(error);
+  const data = bag?.data ?? {};
+  if (meta === undefined || report === undefined || asBag(data) === undefined || Array.isArray(data)) return error;
+  const code = Number.isSafeInteger(bag?.code) ? (bag?.code as number) : INTERNAL_ERROR;
+  const receipt = receiptOf(meta, report, { execution: report.execution });
+  return new WireError(code, error instanceof Error ? error.message : "Internal error", {
+    ...data,
+    [RECEIPT_KEY]: receipt,
+  });
 }
 
 /** A refusal of ours: a receipt for an aware client, an ordinary tool error for a plain one. */
@@ -205,7 +224,7 @@ function wrapHandler(handler: RequestHandler, enter: Entry, honoursKeys: boolean
   return async (raw, extra) => {
     const { params } = raw;
     // Malformed: the SDK's own answer is the right one.
-    if (typeof params?.name !== "string" || params.name === "" || !isArguments(params.arguments)) return handler(raw, extra);
+    if (!isCallable(params)) return handler(raw, extra);
     const meta = readCallMeta(params._meta);
     const { signal, peer } = readExtra(extra);
     let thrown: { readonly error: unknown } | undefined;
@@ -229,14 +248,10 @@ function wrapHandler(handler: RequestHandler, enter: Entry, honoursKeys: boolean
     try {
       return withReceipt(await enter(request), meta);
     } catch (error) {
-      if (thrown?.error === error) throw error;
+      if (thrown?.error === error) throw withErrorReceipt(error, meta);
       if (McpTxError.isInstance(error)) return refusal(error, meta);
-      if (signal?.aborted === true) throw error;
-      throw new WireError(INTERNAL_ERROR, "Internal error");
+      // To an aborted request the SDK sends no answer.
+      throw signal?.aborted === true ? error : new WireError(INTERNAL_ERROR, "Internal error");
     }
   };
-}
-
-function isArguments(value: unknown): boolean {
-  return value === undefined || (typeof value === "object" && value !== null && !Array.isArray(value));
 }

@@ -2,9 +2,7 @@ import { AnnotationCache } from "./annotations.js";
 import { classifyThrow } from "./classify.js";
 import type {
   Announcement,
-  Attempt,
   CallContext,
-  CallRequest,
   Endpoint,
   Handler,
   Middleware,
@@ -13,116 +11,55 @@ import type {
   ToolResult,
   WrapOptions,
 } from "./contract.js";
-import { AttemptTimeoutError, McpTxError } from "./errors.js";
 import { facade } from "./facade.js";
+import {
+  type ActiveCall,
+  envelopeOf,
+  errorFor,
+  type HostRequest,
+  type Id,
+  JsonRpcError,
+  LastingSet,
+  SendFailure,
+  type Waiting,
+} from "./host-call.js";
 import { flatten } from "./pipeline.js";
-import { reportOf } from "./report.js";
+
 import { createEntry, type Entry, NOTHING } from "./run.js";
 import { startTimer } from "./runtime.js";
-import { callMetaOf, type Message, type Sent, type TransportLike, watch, Wire, WireKey } from "./tap.js";
-import { admitDispatch, callOf, deadlineError, type Limit, limitOf, timeoutOutcome } from "./terminal.js";
-import { asBag, CALL_META_KEY, readAnnouncement, RECEIPT_ERROR_CODE, RECEIPT_KEY, type Receipt } from "./wire.js";
+import { type TransportLike, watch } from "./tap.js";
+import { type Limit, timeoutError, timeoutOutcome } from "./terminal.js";
+import { asBag, CALL_META_KEY, isCallable, type Message, readAnnouncement } from "./wire.js";
+import { type OpenAttempt, openAttempt, type Wire, WireKey } from "./wire-attempt.js";
 
 type Bag = Readonly<Record<string, unknown>>;
-type Id = string | number;
 
 /** Hosts give up after 60 s, and the model then calls again: be done before. */
 const HOST_DEADLINE_MS = 55_000;
-/** How many ids of abandoned attempts are remembered, to drop their late answers. */
-const MAX_ABANDONED = 10_000;
 
-/** Structural view of the inner transport with its parameters open. */
-interface Inner {
-  send(message: Message, options?: unknown): Promise<void>;
+/** What one side sets on a transport to be called back. */
+interface Callbacks {
   onmessage?: ((message: Message, extra?: unknown) => void) | undefined;
   onclose?: (() => void) | undefined;
   onerror?: ((error: unknown) => void) | undefined;
+}
+
+/** Structural view of the inner transport with its parameters open. */
+interface Inner extends Callbacks {
+  send(message: Message, options?: unknown): Promise<void>;
   readonly sessionId?: string | undefined;
 }
 
-/** What the host set on the transport. */
-interface Host {
-  onmessage?: ((message: Message, extra?: unknown) => void) | undefined;
-  onclose?: (() => void) | undefined;
-  onerror?: ((error: unknown) => void) | undefined;
-}
-
-/** A call that the host may cancel, and what it said when it did. */
-interface ActiveCall {
-  readonly controller: AbortController;
-  cancellation: Message["params"];
-}
-
-/** One `tools/call` of the host. */
-interface HostRequest extends CallRequest {
-  readonly message: Message;
-  readonly id: Id;
-  readonly sendOptions: Bag | undefined;
-  readonly active: ActiveCall;
-  /** Attempts made for it; the first one keeps the host's id, so that an empty pipeline changes nothing on the wire. */
-  attempts: number;
-  /** The last answer of the server, and what its transport said about it. */
-  answer: Message | undefined;
-  extra: unknown;
-  /** How often the transport had closed when the call came. */
-  readonly closes: number;
-}
-
-/** A request of ours that waits for its answer. */
-interface Waiting {
-  settle(message: Message, extra: unknown): void;
-  close(): void;
-}
-
-/** A JSON-RPC error answer, kept as it came so that the host gets just that. */
-class JsonRpcError extends Error {
-  readonly code: unknown;
-  readonly data: unknown;
-
-  constructor(readonly payload: NonNullable<Message["error"]>) {
-    super(String(payload.message));
-    this.code = payload.code;
-    this.data = payload.data;
-  }
-}
-
-/** The transport failed; the host hears of it as it would without us. */
-class SendFailure extends Error {
-  constructor(override readonly cause: unknown) {
-    super("send failed");
-  }
-}
-
-/** A call that a pipeline can take. To any other the server has the right answer. */
-function isToolCall(message: Message): boolean {
-  const { method, params } = message ?? NOTHING;
-  if (method !== "tools/call" || typeof params?.name !== "string" || params.name === "") return false;
-  if (typeof (params._meta ?? NOTHING) !== "object") return false;
-  return params.arguments === undefined || (asBag(params.arguments) !== undefined && !Array.isArray(params.arguments));
-}
-
-/** What the stateless protocol era wants in the `_meta` of every message: the call's own. */
-function envelopeOf(meta: Bag): { readonly _meta?: Bag } {
-  const envelope = Object.entries(meta).filter(([key]) => key.startsWith("io.modelcontextprotocol/"));
-  return envelope.length === 0 ? {} : { _meta: Object.fromEntries(envelope) };
-}
-
-/** Adds to a set that must not grow for ever. */
-function remember(set: Set<string>, entry: string): void {
-  set.add(entry);
-  const [oldest] = set;
-  if (set.size > MAX_ABANDONED && oldest !== undefined) set.delete(oldest);
-}
-
 class TransportPipeline implements Endpoint {
-  readonly host: Host = {};
+  /** What the host set on the transport. */
+  readonly host: Callbacks = {};
   readonly #inner: Inner;
   readonly #enter: Entry;
   readonly #waiting = new Map<string, Waiting>();
   readonly #active = new Map<string, ActiveCall>();
-  readonly #abandoned = new Set<string>();
+  readonly #abandoned = new LastingSet();
   /** Progress tokens of abandoned attempts. */
-  readonly #staleTokens = new Set<string>();
+  readonly #staleTokens = new LastingSet();
   readonly #progress = new Map<string, unknown>();
   readonly #handshakes = new Set<string>();
   readonly #annotations = new AnnotationCache((cursor, timeoutMs, ctx) => this.#page(cursor, timeoutMs, ctx));
@@ -157,7 +94,12 @@ class TransportPipeline implements Endpoint {
     if (message?.method === "notifications/cancelled" && this.#cancel(message)) return Promise.resolve();
     // An id that the host uses again stands for its new request.
     if (message?.method !== undefined) this.#abandoned.delete(String(message.id));
-    if (isToolCall(message) && message.id !== undefined && message.id !== null) {
+    if (
+      message?.method === "tools/call" &&
+      isCallable(message.params) &&
+      message.id !== undefined &&
+      message.id !== null
+    ) {
       return this.#call(message, message.id, asBag(options));
     }
     const isHandshake = message?.method === "initialize" || message?.method === "server/discover";
@@ -224,18 +166,19 @@ class TransportPipeline implements Endpoint {
   // From the server
 
   #receive(message: Message, extra: unknown): void {
-    if (message?.method === undefined && message?.id !== undefined) return this.#receiveAnswer(message, extra);
-    if (message?.method === "notifications/progress") return this.#receiveProgress(message, extra);
-    this.host.onmessage?.(message, extra);
+    if (message?.method === undefined && message?.id !== undefined) this.#receiveAnswer(message, extra);
+    else if (message?.method === "notifications/progress") this.#receiveProgress(message, extra);
+    else this.host.onmessage?.(message, extra);
   }
 
   #receiveAnswer(message: Message, extra: unknown): void {
     const key = String(message.id);
     const waiting = this.#waiting.get(key);
-    if (waiting !== undefined) return waiting.settle(message, extra);
-    if (this.#abandoned.has(key)) return;
-    if (this.#handshakes.delete(key)) this.#readHandshake(message.result);
-    this.host.onmessage?.(message, extra);
+    if (waiting !== undefined) waiting.settle(message, extra);
+    else if (!this.#abandoned.has(key)) {
+      if (this.#handshakes.delete(key)) this.#readHandshake(message.result);
+      this.host.onmessage?.(message, extra);
+    }
   }
 
   #readHandshake(result: unknown): void {
@@ -251,7 +194,8 @@ class TransportPipeline implements Endpoint {
     // Progress of an attempt that was given up must not pass for progress of the live one.
     if (this.#staleTokens.has(token)) return;
     const theirs = this.#progress.get(token);
-    const mapped = theirs === undefined ? message : { ...message, params: { ...message.params, progressToken: theirs } };
+    const mapped =
+      theirs === undefined ? message : { ...message, params: { ...message.params, progressToken: theirs } };
     this.host.onmessage?.(mapped, extra);
   }
 
@@ -268,24 +212,18 @@ class TransportPipeline implements Endpoint {
   // Attempts
 
   readonly #terminal: Handler = (ctx) => {
-    let attempt: Attempt;
-    let limit: Limit | undefined;
-    let prepared: { readonly sent: Sent; readonly callMeta: unknown };
+    let opened: OpenAttempt;
     try {
-      const call = callOf(ctx);
-      limit = limitOf(ctx);
-      admitDispatch(ctx, limit);
-      prepared = callMetaOf(ctx, this.#announcement);
-      attempt = call.beginAttempt(ctx);
+      opened = openAttempt(ctx, this.#announcement);
     } catch (error) {
       return Promise.reject(error);
     }
-    const wire = new Wire(attempt, prepared.sent);
+    const { wire, limit } = opened;
     let expired = false;
     const expire = (): void => {
       expired = true;
     };
-    return this.#attempt(ctx, wire, prepared.callMeta, limit, expire).then(
+    return this.#attempt(ctx, opened, expire).then(
       (result) => {
         wire.endWith(result, ctx);
         return result;
@@ -304,20 +242,15 @@ class TransportPipeline implements Endpoint {
     return classifyThrow(thrown, wire, ctx.signal?.aborted === true, ctx.call.runtime.wallNow());
   }
 
-  #attempt(
-    ctx: CallContext,
-    wire: Wire,
-    callMeta: unknown,
-    limit: Limit | undefined,
-    expired: () => void,
-  ): Promise<ToolResult> {
+  #attempt(ctx: CallContext, { wire, callMeta, limit }: OpenAttempt, expired: () => void): Promise<ToolResult> {
     const request = ctx.call.request as HostRequest;
     request.attempts += 1;
     const id: Id = request.attempts === 1 ? request.id : this.#newId();
     const params = this.#paramsOf(ctx, request, id, callMeta, wire);
     // Where the host cancels by closing the stream, so do we; elsewhere by notification.
     const stream = request.sendOptions?.requestSignal === undefined ? undefined : new AbortController();
-    const sendOptions = stream === undefined ? request.sendOptions : { ...request.sendOptions, requestSignal: stream.signal };
+    const sendOptions =
+      stream === undefined ? request.sendOptions : { ...request.sendOptions, requestSignal: stream.signal };
 
     return new Promise((resolve, reject) => {
       const cancelTimer = limit === undefined ? undefined : startTimer(ctx.call.runtime, limit.ms, () => expire(limit));
@@ -338,7 +271,7 @@ class TransportPipeline implements Endpoint {
       }
       function expire(passed: Limit): void {
         expired();
-        giveUp("Request timed out", passed.isDeadline ? deadlineError(ctx, "unknown") : new AttemptTimeoutError(ctx.tool, passed.ms));
+        giveUp("Request timed out", timeoutError(ctx, passed));
       }
       this.#waiting.set(String(id), {
         settle: (answer, extra) => {
@@ -366,7 +299,7 @@ class TransportPipeline implements Endpoint {
     return `${this.#idPrefix}${this.#lastId}`;
   }
 
-  #paramsOf(ctx: CallContext, request: HostRequest, id: Id, callMeta: unknown, wire: Wire): Readonly<Record<PropertyKey, unknown>> {
+  #paramsOf(ctx: CallContext, request: HostRequest, id: Id, callMeta: unknown, wire: Wire): Bag {
     const params: Record<PropertyKey, unknown> = { ...request.message.params, [WireKey]: wire };
     if (ctx.tool !== request.tool) params.name = ctx.tool;
     if (ctx.args !== request.args) params.arguments = ctx.args;
@@ -383,14 +316,18 @@ class TransportPipeline implements Endpoint {
 
   /** Tells the server that nobody waits any more, and remembers to drop what it may still answer. */
   #abandon(request: HostRequest, id: Id, stream: AbortController | undefined, reason: unknown): void {
-    const { cancellation } = request.active;
     const token = id === request.id ? request.meta.progressToken : id;
-    remember(this.#abandoned, String(id));
-    if (token !== undefined) remember(this.#staleTokens, String(token));
-    if (stream !== undefined) return stream.abort(reason);
-    const ours = { requestId: id, ...(reason !== undefined && { reason: String(reason) }), ...envelopeOf(request.meta) };
-    const params = cancellation === undefined ? ours : { ...cancellation, requestId: id };
-    this.#inner.send({ jsonrpc: "2.0", method: "notifications/cancelled", params }).catch((error) => this.host.onerror?.(error));
+    this.#abandoned.add(String(id));
+    if (token !== undefined) this.#staleTokens.add(String(token));
+    if (stream === undefined) this.#sendCancellation(request, id, reason);
+    else stream.abort(reason);
+  }
+
+  #sendCancellation({ active, meta }: HostRequest, id: Id, reason: unknown): void {
+    const ours = { requestId: id, ...(reason !== undefined && { reason: String(reason) }), ...envelopeOf(meta) };
+    const params = { ...(active.cancellation ?? ours), requestId: id };
+    const message: Message = { jsonrpc: "2.0", method: "notifications/cancelled", params };
+    this.#inner.send(message).catch((error) => this.host.onerror?.(error));
   }
 
   // Endpoint
@@ -406,7 +343,12 @@ class TransportPipeline implements Endpoint {
   #page(cursor: string | undefined, timeoutMs: number, ctx: CallContext): Promise<unknown> {
     const id = this.#newId();
     const params = { ...(cursor !== undefined && { cursor }), ...envelopeOf(ctx.call.request.meta) };
-    const message: Message = { jsonrpc: "2.0", id, method: "tools/list", ...(Object.keys(params).length > 0 && { params }) };
+    const message: Message = {
+      jsonrpc: "2.0",
+      id,
+      method: "tools/list",
+      ...(Object.keys(params).length > 0 && { params }),
+    };
     return new Promise((resolve, reject) => {
       const cancelTimer = startTimer(ctx.call.runtime, timeoutMs, () => fail(new Error("tools/list timed out")));
       const fail = (error: unknown): void => {
@@ -426,24 +368,6 @@ class TransportPipeline implements Endpoint {
       this.#inner.send(message).catch(fail);
     });
   }
-}
-
-const INTERNAL_ERROR = -32_603;
-
-/** What the host hears of an error of ours, in words that a model can act on. */
-function errorFor(error: unknown): NonNullable<Message["error"]> {
-  if (!McpTxError.isInstance(error)) return { code: INTERNAL_ERROR, message: error instanceof Error ? error.message : String(error) };
-  const report = reportOf(error);
-  const { code, retryAfterMs } = error;
-  const receipt: Receipt = {
-    requestId: report?.requestId ?? "",
-    ack: report?.ack ?? false,
-    execution: report?.execution ?? error.outcome.execution,
-    duplicate: false,
-    code,
-    ...(retryAfterMs !== undefined && { retryAfterMs }),
-  };
-  return { code: RECEIPT_ERROR_CODE, message: error.message, data: { [RECEIPT_KEY]: receipt } };
 }
 
 /**

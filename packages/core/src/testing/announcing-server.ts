@@ -1,5 +1,5 @@
 import type { IdempotencyAnnouncement, OutcomeCode, ToolAnnotations, ToolResult } from "../contract.js";
-import type { Message } from "../tap.js";
+import type { Message } from "../wire.js";
 import {
   ANNOUNCEMENT_KEY,
   asBag,

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import type { Message, TransportLike } from "../tap.js";
+import type { TransportLike } from "../tap.js";
+import type { Message } from "../wire.js";
 import { type AnnouncingServer, announcingServer } from "./announcing-server.js";
 import { type Fault, type FaultPlan, faultyTransport } from "./faulty-transport.js";
 import { type VirtualTime, virtualTime } from "./virtual-time.js";

@@ -1,6 +1,7 @@
 import type { Runtime } from "../contract.js";
 import { defaultRuntime } from "../runtime.js";
-import type { Message, TransportLike } from "../tap.js";
+import type { TransportLike } from "../tap.js";
+import type { Message } from "../wire.js";
 
 /**
  * What happens to a message.

@@ -1,4 +1,5 @@
-export type { Message, TransportLike } from "../tap.js";
+export type { TransportLike } from "../tap.js";
+export type { Message } from "../wire.js";
 export {
   type AnnouncingServer,
   type AnnouncingServerOptions,

@@ -1,0 +1,130 @@
+import { classifyResult, type HttpEvidence, type WireAnswer, type WireEvidence } from "./classify.js";
+import type { Announcement, Attempt, Call, CallContext, Outcome, ToolResult } from "./contract.js";
+import { admitDispatch, callOf, type Limit, limitOf } from "./terminal.js";
+import { asBag, type CallMeta, type Message, RECEIPT_KEY, readCallMeta, readReceipt } from "./wire.js";
+
+/**
+ * Enumerable symbol on `params` by which a request is recognised at the transport: it survives the spreads of both SDKs and
+ * never reaches the JSON.
+ */
+export const WireKey: unique symbol = Symbol("@mcp-tx/core.wire");
+
+/** What goes with a hand-over: the key and the store it is meant for. */
+export interface Sent {
+  readonly key?: string | undefined;
+  readonly storeId?: string | undefined;
+}
+
+/** The evidence of one attempt, filled in by the watched transport. */
+export class Wire implements WireEvidence {
+  sent = false;
+  answer: WireAnswer | undefined;
+  acknowledged = false;
+  sendError: unknown;
+  closed = false;
+  session = false;
+  http: HttpEvidence | undefined;
+
+  constructor(
+    readonly attempt: Attempt,
+    readonly handOver: Sent,
+  ) {}
+
+  /** The request leaves, possibly once more: an SDK may send it again after authentication or an input round. */
+  leave(session: boolean): void {
+    this.sent = true;
+    this.session = session;
+    this.answer = undefined;
+    this.sendError = undefined;
+    this.http = undefined;
+    this.attempt.handOver(this.handOver);
+  }
+
+  arrive(message: Message): void {
+    const { error } = message;
+    this.answer = error === undefined ? { kind: "result" } : { kind: "error", code: error.code, data: error.data };
+    this.acknowledged = asBag(asBag(error?.data)?.[RECEIPT_KEY])?.ack !== false;
+    this.attempt.release();
+  }
+
+  fail(error: unknown): void {
+    this.sendError = error;
+    this.attempt.release();
+  }
+
+  close(): void {
+    this.closed = true;
+    this.attempt.release();
+  }
+
+  /** Ends the attempt with the result that arrived. */
+  endWith(result: ToolResult, { call }: CallContext): void {
+    noteReceipt(call, result._meta);
+    this.attempt.end(classifyResult(result, call.runtime.wallNow()), result, true);
+    this.attempt.release();
+  }
+
+  /** Ends the attempt with what was thrown. One that was sent is released when its exchange is over. */
+  endWithError(error: unknown, outcome: Outcome, { call }: CallContext): void {
+    if (this.answer?.kind === "error") noteReceipt(call, this.answer.data);
+    this.attempt.end(outcome, error, this.acknowledged);
+    if (!this.sent) this.attempt.release();
+  }
+}
+
+/** Takes over what a receipt says beside the outcome: whether the answer came from a record. */
+function noteReceipt(call: Call, carrier: unknown): void {
+  const receipt = readReceipt(carrier);
+  if (receipt !== undefined) call.note({ duplicate: receipt.duplicate });
+}
+
+/** What an attempt tells an announcing server, and what is remembered of it; nothing for a plain server. */
+function callMetaOf(
+  ctx: CallContext,
+  announcement: Announcement | undefined,
+): { readonly sent: Sent; readonly callMeta: CallMeta | undefined } {
+  if (announcement === undefined) return PLAIN;
+  const { call, options } = ctx;
+  // Another pipeline round this one has named the call already: under a name of our own each of its attempts would be new.
+  const outer = readCallMeta(ctx.meta);
+  const idempotencyKey = options.idempotencyKey ?? outer?.idempotencyKey ?? call.id;
+  // The store that has to recognise this request, because an unresolved one went there.
+  const earlier = call.attempts.find(
+    ({ storeId, outcome }) => storeId !== undefined && (outcome === undefined || outcome.execution === "unknown"),
+  );
+  const expectStore = earlier?.storeId ?? outer?.expectStore;
+  const transactionId = options.transactionId ?? outer?.transactionId;
+  const callMeta: CallMeta = {
+    requestId: call.id,
+    idempotencyKey,
+    ...(transactionId !== undefined && { transactionId }),
+    attempt: ctx.attempt,
+    epoch: (outer?.epoch ?? 0) + call.epoch,
+    ...(expectStore !== undefined && { expectStore }),
+  };
+  const store = announcement.idempotency;
+  return { sent: store === undefined ? NOTHING_SENT : { key: idempotencyKey, storeId: store.storeId }, callMeta };
+}
+
+const NOTHING_SENT: Sent = Object.freeze({});
+const PLAIN = Object.freeze({ sent: NOTHING_SENT, callMeta: undefined });
+
+/** An attempt over the wire that is about to be dispatched. */
+export interface OpenAttempt {
+  readonly wire: Wire;
+  readonly callMeta: CallMeta | undefined;
+  readonly limit: Limit | undefined;
+}
+
+/**
+ * Asks the gates and opens an attempt over the wire.
+ *
+ * @throws what keeps the attempt from starting
+ */
+export function openAttempt(ctx: CallContext, announcement: Announcement | undefined, asksGates = true): OpenAttempt {
+  const call = callOf(ctx);
+  const limit = limitOf(ctx);
+  if (asksGates) admitDispatch(ctx, limit);
+  const { sent, callMeta } = callMetaOf(ctx, announcement);
+  return { wire: new Wire(call.beginAttempt(ctx), sent), callMeta, limit };
+}
