@@ -283,7 +283,7 @@ describe.each(ERAS)("wrapServer, $on,", (era) => {
     },
   );
 
-  const refusing = (error: object) => (): SdkServer =>
+  const throwing = (error: object) => (): SdkServer =>
     wrapServer(
       line.lowLevelServer({
         call: () => {
@@ -295,13 +295,13 @@ describe.each(ERAS)("wrapServer, $on,", (era) => {
 
   test("hands a handler's own JSON-RPC error to a plain client as it is", async () => {
     const data = { field: "name" };
-    const { call, sent } = await connect(era, refusing({ code: -32_050, data }));
+    const { call, sent } = await connect(era, throwing({ code: -32_050, data }));
     expect((await failure(call("tool"))).code).toBe(-32_050);
     expect(answersOf(sent).at(-1)?.error).toEqual({ code: -32_050, message: "not today", data });
   });
 
   test("adds a receipt to a handler's own JSON-RPC error for an aware client: it ran, whatever its code says", async () => {
-    const { call, sent } = await connectAware(era, refusing({ code: -32_601, data: { field: "name" } }));
+    const { call, sent } = await connectAware(era, throwing({ code: -32_601, data: { field: "name" } }));
     expect((await failure(call("tool"))).code).toBe(-32_601);
     const error = answersOf(sent).at(-1)?.error;
     expect(error).toMatchObject({ code: -32_601, message: "not today", data: { field: "name" } });
@@ -309,7 +309,7 @@ describe.each(ERAS)("wrapServer, $on,", (era) => {
   });
 
   test.each([["text"], [[1, 2]], [7]])("leaves error data that is no object alone: %j", async (data) => {
-    const { call, sent } = await connectAware(era, refusing({ code: -32_050, data }));
+    const { call, sent } = await connectAware(era, throwing({ code: -32_050, data }));
     await failure(call("tool"));
     expect(answersOf(sent).at(-1)?.error).toEqual({ code: -32_050, message: "not today", data });
   });
