@@ -36,7 +36,8 @@ interface Settings {
 
 /** Starts a script in a process group and with a temporary directory of its own. */
 function start(script: string, args: readonly string[] = [], { env = {}, preload = [] }: Settings = {}) {
-  const { NO_COLOR: _noColor, FORCE_COLOR: _forceColor, NODE_DISABLE_COLORS: _disabled, ...inherited } = process.env;
+  // All that says something about colours; under CI Node takes a terminal to have none.
+  const { NO_COLOR: _no, FORCE_COLOR: _force, NODE_DISABLE_COLORS: _disabled, CI: _ci, ...inherited } = process.env;
   const imports = [tsx, ...preload].flatMap((module) => ["--import", module]);
   const child = spawn(process.execPath, [...imports, script, ...args], {
     detached: true,
