@@ -29,8 +29,8 @@ type Bag = Readonly<Record<string, unknown>>;
 
 /** The part of an MCP client, of either SDK line, that is used here. */
 export interface ClientLike {
-  // biome-ignore lint/suspicious/noExplicitAny: the parameters differ between the SDK lines
-  callTool(...args: any[]): Promise<any>;
+  /** The parameters differ between the SDK lines. */
+  callTool(...args: never): Promise<unknown>;
 }
 
 /** What the SDK's `callTool` resolves to. */
@@ -304,7 +304,8 @@ export function wrapClient<C extends ClientLike>(
   if (typeof client?.callTool !== "function") {
     throw new TypeError("wrapClient: client must be an MCP SDK client with a callTool method");
   }
-  const sdk: Sdk = client;
+  // What any SDK's callTool gives is a ToolResult; nothing at run time relies on more.
+  const sdk = client as ClientLike as Sdk;
   const isV2 = typeof sdk.getProtocolEra === "function";
   const endpoint = new ClientEndpoint(sdk);
   const enter = createEntry({
