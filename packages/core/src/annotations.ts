@@ -24,13 +24,20 @@ function readTools(page: unknown, into: Map<string, ToolAnnotations>): string | 
 export class AnnotationCache {
   readonly #list: ListPage;
   #listing: Promise<Listing> | undefined;
+  #edition = 0;
 
   constructor(list: ListPage) {
     this.#list = list;
   }
 
-  /** The annotations of a tool; `undefined` when it has none or they cannot be read, which means untrusted. */
-  async get(tool: string, ctx: CallContext): Promise<ToolAnnotations | undefined> {
+  /**
+   * The annotations of a tool; `undefined` when it has none or they cannot be read, which means untrusted.
+   *
+   * @param edition - how often the list has changed: of another edition nothing is kept
+   */
+  async get(tool: string, ctx: CallContext, edition: number): Promise<ToolAnnotations | undefined> {
+    if (edition !== this.#edition) this.clear();
+    this.#edition = edition;
     this.#listing ??= this.#read(ctx);
     const listing = this.#listing;
     try {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Call, CallEvents, Execution, Handler, Middleware, Outcome, ToolResult } from "./contract.js";
-import { McpTxError } from "./errors.js";
+import { DeadlineError, McpTxError } from "./errors.js";
 import { SUCCESS } from "./outcome.js";
 import { pipeline } from "./pipeline.js";
 import { reportOf } from "./report.js";
@@ -387,4 +387,83 @@ test.each([
     ),
   ).resolves.toBe(true);
   expect(reports).toEqual([expect.objectContaining({ status: "failed", attempts: 0 })]);
+});
+
+/** Something thrown whose every property throws when it is looked at. */
+function untouchable(): object {
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  return proxy;
+}
+
+/** What a call rejected with, boxed: resolving a promise with it would look at it. */
+const rejection = (call: Promise<unknown>): Promise<{ readonly error: unknown }> =>
+  call.then(
+    () => ({ error: undefined }),
+    (error: unknown) => ({ error }),
+  );
+
+test.each([
+  ["a tool", (error: unknown) => pipeline([], () => Promise.reject(error))],
+  ["a middleware", (error: unknown) => pipeline([() => Promise.reject(error)], async () => result)],
+])("hands on what cannot be looked at as it was thrown by %s, and reports it", async (_who, handler) => {
+  const thrown = untouchable();
+  const statuses: string[] = [];
+  const classifiers = [() => undefined];
+  const onReport = ({ status }: { readonly status: string }): number => statuses.push(status);
+  const { error } = await rejection(run(handler(thrown), { tool: "t" }, { onReport, classifiers }));
+  expect(error === thrown).toBe(true);
+  expect(reportOf(error)?.status).toBe("failed");
+  expect(statuses).toEqual(["failed"]);
+});
+
+test("a result with malformed content is not lost to its report", async () => {
+  const malformed = { isError: true, content: [null] } as unknown as ToolResult;
+  const statuses: string[] = [];
+  const onReport = ({ status }: { readonly status: string }): number => statuses.push(status);
+  const given = await run(async () => malformed, { tool: "t" }, { onReport });
+  expect(given).toBe(malformed);
+  expect(statuses).toEqual(["failed"]);
+});
+
+test("a timeout of another call behind the error of a tool is no timeout of this one", async () => {
+  const cause = new DeadlineError("other call", { execution: "unknown" });
+  const { error } = await rejection(run(() => Promise.reject(new Error("upstream", { cause })), { tool: "t" }));
+  expect(reportOf(error)).toMatchObject({ status: "failed", execution: "executed", error: { code: "tool_error" } });
+});
+
+test("a caller that aborts with the timeout of its own call cancels this one", async () => {
+  const controller = new AbortController();
+  const reason = new DeadlineError("outer call", { execution: "unknown" });
+  const aborting: Middleware = async () => {
+    controller.abort(reason);
+    throw reason;
+  };
+  const options = { signal: controller.signal };
+  const { error } = await rejection(
+    run(
+      pipeline([aborting], async () => result),
+      { tool: "t", options },
+    ),
+  );
+  expect(error).toBe(reason);
+  expect(reportOf(error)).toMatchObject({
+    status: "cancelled",
+    execution: "not-executed",
+    error: { code: "cancelled" },
+  });
+});
+
+test("a record that an earlier attempt met does not settle a later one", async () => {
+  const { error } = await rejection(
+    run(
+      async ({ call }) => {
+        call.note({ duplicate: true });
+        return Promise.reject(new Error("lost"));
+      },
+      { tool: "t" },
+      { classifiers: [() => failed("unknown")] },
+    ),
+  );
+  expect(reportOf(error)).toMatchObject({ execution: "unknown", status: "unknown" });
 });

@@ -195,13 +195,15 @@ export class CallState implements Call, Reporter {
     const known = this.#attemptWith(value)?.outcome;
     if (known !== undefined) return known;
     if (!thrown) return outcomeOfResult(value as ToolResult | undefined);
+    // The caller's reason may be an error of ours, about another call: of this one it says that it was cancelled.
+    if (this.#isAbortedWith(value)) return this.#outcomeOfForeign();
     if (McpTxError.isInstance(value)) return value.outcome;
     // A middleware may have wrapped what an attempt threw.
-    let cause = asBag(value)?.cause;
+    let cause = causeOf(value);
     for (let depth = 0; cause !== undefined && depth < MAX_CAUSES; depth += 1) {
       const outcome = this.#attemptWith(cause)?.outcome;
       if (outcome !== undefined) return outcome;
-      cause = asBag(cause)?.cause;
+      cause = causeOf(cause);
     }
     return this.#outcomeOfForeign();
   }
@@ -216,6 +218,10 @@ export class CallState implements Call, Reporter {
     return undefined;
   }
 
+  #isAbortedWith(value: unknown): boolean {
+    return this.signal?.aborted === true && this.signal.reason === value;
+  }
+
   /** Something thrown by a middleware, not by an attempt. */
   #outcomeOfForeign(): Outcome {
     if (this.signal?.aborted === true) {
@@ -226,7 +232,7 @@ export class CallState implements Call, Reporter {
 
   /** Asks the user's classifiers; one that throws has no opinion. */
   corrected(outcome: Outcome, value: unknown): Outcome {
-    const thrown = outcome.status !== "success" && asBag(value)?.isError !== true;
+    const thrown = outcome.status !== "success" && quietly(() => asBag(value)?.isError) !== true;
     const input = thrown
       ? { tool: this.request.tool, error: value, outcome }
       : { tool: this.request.tool, result: value as ToolResult, outcome };
@@ -270,8 +276,7 @@ export class CallState implements Call, Reporter {
     if (this.#end !== undefined) return;
     this.#end = this.#snapshot(thrown, value);
     if (this.settings.onReport === undefined) return;
-    const report = this.report();
-    quietly(() => this.settings.onReport?.(report));
+    quietly(() => this.settings.onReport?.(this.report()));
   }
 
   #snapshot(thrown: boolean, value: unknown): End {
@@ -305,13 +310,18 @@ export class CallState implements Call, Reporter {
       attempts: end.attempts,
       duplicate: false,
       ack: end.acknowledged,
-      execution: this.#notes?.duplicate === true ? "executed" : end.execution,
+      execution: this.#isReplay(end) ? "executed" : end.execution,
       status,
       ...(this.#end !== undefined && end.durationMs !== undefined && { durationMs: end.durationMs }),
       ...(status !== "completed" && end.value !== undefined && { error: errorOf(end) }),
       waitedMs: 0,
       ...this.#notes,
     });
+  }
+
+  /** Whether the end came from a record. A record of an earlier attempt says nothing about one that is unresolved. */
+  #isReplay({ execution, outcome }: End): boolean {
+    return this.#notes?.duplicate === true && (execution !== "unknown" || outcome.status === "success");
   }
 
   #statusOf({ thrown, value, outcome, aborted, execution }: End): CallReport["status"] {
@@ -330,7 +340,9 @@ export class CallState implements Call, Reporter {
     for (let depth = 0; current !== undefined && depth < MAX_CAUSES; depth += 1) {
       const { code } = this.outcomeOf(current, true);
       if (code === "attempt_timeout" || code === "deadline") return true;
-      current = asBag(current)?.cause;
+      // What lies behind an attempt's own error is another call's business.
+      if (this.#attemptWith(current) !== undefined) return false;
+      current = causeOf(current);
     }
     return false;
   }
@@ -357,6 +369,11 @@ function errorOf({ thrown, value, outcome: { code, retryAfterMs } }: End): NonNu
 function messageOf(error: unknown): string {
   const message = quietly(() => asBag(error)?.message);
   return typeof message === "string" ? message : (quietly(() => String(error)) ?? "");
+}
+
+/** What is behind an error. Anything can be thrown, so that even looking may throw. */
+function causeOf(error: unknown): unknown {
+  return quietly(() => asBag(error)?.cause);
 }
 
 /** Runs an observer; whatever it throws changes nothing. */

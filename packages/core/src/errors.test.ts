@@ -94,3 +94,12 @@ test("says so when a tool failed and gave no reason", () => {
   expect(new ToolError("pay", "").message).toBe('Tool "pay" failed and gave no reason.');
   expect(new ToolError("pay", "no funds").text).toBe("no funds");
 });
+
+test("looking whether a value is ours never throws, whatever was thrown", () => {
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  for (const value of [proxy, null, undefined, "text", () => undefined]) {
+    expect(McpTxError.isInstance(value)).toBe(false);
+    expect(DeadlineError.isInstance(value)).toBe(false);
+  }
+});

@@ -45,7 +45,13 @@ export class McpTxError extends Error {
 
   /** Whether a value is an error of this class, whichever copy of the package made it. */
   static isInstance(value: unknown): value is McpTxError {
-    return typeof value === "object" && value !== null && Brand in value;
+    if (typeof value !== "object" || value === null) return false;
+    try {
+      return Brand in value;
+    } catch {
+      // Anything can be thrown, a revoked proxy too.
+      return false;
+    }
   }
 }
 

@@ -254,8 +254,29 @@ test("tells two waiting requests of one id apart by their body", async () => {
   for (const end of done) end();
 });
 
+test("does not take the response to another client's request of the same id for its own", async () => {
+  const wire: { http: HttpEvidence | undefined } = { http: undefined };
+  const done = expectResponse(ID, CALL, wire);
+  await post(new Response(null, { status: 429, headers: { "retry-after": "3600" } }), {
+    ...CALL,
+    params: { name: "other" },
+  });
+  expect(wire.http).toBeUndefined();
+  done();
+});
+
 test("refuses what is no fetch", () => {
   expect(() => wrapFetch("fetch" as never)).toThrow(
     "wrapFetch: fetch must be a function (url, init) => Promise<Response>",
   );
 });
+
+test("reads a long line in time that grows with its length, not with its square", async () => {
+  const answer = { jsonrpc: "2.0", id: ID, result: { content: [{ type: "text", text: "x".repeat(8_000_000) }] } };
+  const bytes = encoder.encode(event(JSON.stringify(answer)));
+  const pieces: Uint8Array[] = [];
+  for (let start = 0; start < bytes.length; start += 2048) pieces.push(bytes.subarray(start, start + 2048));
+  const fetch = wrapFetch(async () => streamed(pieces));
+  const response = await fetch("http://localhost/", { method: "POST", body: JSON.stringify(CALL) });
+  expect((await response.arrayBuffer()).byteLength).toBe(bytes.length);
+}, 10_000);

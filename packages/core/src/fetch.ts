@@ -38,15 +38,23 @@ function answers(data: unknown, id: string | number): boolean {
 class StreamWatch {
   answered = false;
   resumable = false;
-  #rest = "";
+  /** The line that has not ended yet, in the pieces in which it came: a long one must not be scanned again with each of them. */
+  #pieces: string[] = [];
   #data: string[] = [];
 
   constructor(private readonly id: string | number) {}
 
   read(text: string): void {
-    const lines = (this.#rest + text).split(/\r\n|\n|\r(?!$)/);
-    this.#rest = lines.pop() ?? "";
-    for (const line of lines) this.#line(line);
+    // A carriage return at the end of a chunk waits for the line feed that may come with the next.
+    const last = this.#pieces.at(-1) ?? "";
+    const held = last.endsWith("\r") ? last : "";
+    if (held !== "") this.#pieces.pop();
+    const [first = "", ...others] = (held + text).split(/\r\n|\n|\r(?!$)/);
+    this.#pieces.push(first);
+    for (const piece of others) {
+      this.#line(this.#pieces.join(""));
+      this.#pieces = [piece];
+    }
   }
 
   #line(line: string): void {

@@ -48,15 +48,20 @@ export class LastingSet extends Set<string> {
   }
 }
 
-/** A JSON-RPC error answer, kept as it came so that the host gets just that. */
+/** What a JSON-RPC answer holds. */
+export type Content = Pick<Message, "result" | "error">;
+
+/** A JSON-RPC answer without a result, kept as it came so that the host gets just that: an error, or something malformed. */
 export class JsonRpcError extends Error {
   readonly code: unknown;
   readonly data: unknown;
+  readonly content: Content;
 
-  constructor(readonly payload: NonNullable<Message["error"]>) {
-    super(String(payload.message));
-    this.code = payload.code;
-    this.data = payload.data;
+  constructor({ result, error }: Content) {
+    super(String(error?.message));
+    this.code = error?.code;
+    this.data = error?.data;
+    this.content = error === undefined ? { result } : { error, ...(result !== undefined && { result }) };
   }
 }
 
@@ -75,8 +80,18 @@ export function envelopeOf(meta: Bag): { readonly _meta?: Bag } {
 
 const INTERNAL_ERROR = -32_603;
 
-/** What the host hears of an error of ours, in words that a model can act on. */
-export function errorFor(error: unknown): NonNullable<Message["error"]> {
+/**
+ * What the host hears of what a call threw.
+ *
+ * @throws what the transport's `send` threw
+ */
+export function contentOf(error: unknown): Content {
+  if (error instanceof SendFailure) throw error.cause;
+  return error instanceof JsonRpcError ? error.content : { error: errorFor(error) };
+}
+
+/** In words that a model can act on. */
+function errorFor(error: unknown): NonNullable<Message["error"]> {
   if (!McpTxError.isInstance(error))
     return { code: INTERNAL_ERROR, message: error instanceof Error ? error.message : String(error) };
   const report = reportOf(error);

@@ -47,8 +47,10 @@ export function expectResponse(
 
 /** Tells the sender of a message what came back. Of equal messages in flight at once, the oldest one without news gets it. */
 export function recordResponse(id: string | number, body: string, evidence: HttpEvidence): void {
-  const candidates = [...registry.expected].filter((entry) => entry.id === String(id) && entry.wire.http === undefined);
-  const match =
-    candidates.length > 1 ? candidates.find((entry) => JSON.stringify(entry.message) === body) : candidates[0];
-  if (match !== undefined) match.wire.http = evidence;
+  for (const { id: expected, message, wire } of registry.expected) {
+    // The body tells as well: the response may be for a request of a client that nobody watches.
+    if (expected !== String(id) || wire.http !== undefined || JSON.stringify(message) !== body) continue;
+    wire.http = evidence;
+    return;
+  }
 }

@@ -6,6 +6,7 @@ import type {
   Endpoint,
   Handler,
   Middleware,
+  Peer,
   Runtime,
   Side,
   ToolResult,
@@ -75,7 +76,7 @@ export function createEntry<T = ToolResult>(spec: EntrySpec<T>): Entry<T> {
   const read = readOptions(owner, spec.options, WRAP_OPTIONS);
   const settings: CallSettings = {
     runtime: read.runtime ?? defaultRuntime,
-    peer: read.peer ?? spec.peer ?? NO_PEER,
+    peer: peerOf(read.peer, spec.peer),
     classifiers: read.classifiers,
     trustAnnotations: read.trustAnnotations,
     verify: read.verify,
@@ -129,6 +130,12 @@ export function createEntry<T = ToolResult>(spec: EntrySpec<T>): Entry<T> {
       return Promise.reject(error);
     }
   };
+}
+
+/** What the user says about the peer, over what the wrapper knows. */
+function peerOf(said: Peer | undefined, known: EntrySpec["peer"]): CallSettings["peer"] {
+  if (said === undefined || known === undefined) return said ?? known ?? NO_PEER;
+  return () => ({ ...(typeof known === "function" ? known() : known), ...said });
 }
 
 function startOf<T>(

@@ -147,3 +147,19 @@ test("is one runtime for all copies of the package", () => {
   );
   expect(Object.isFrozen(defaultRuntime)).toBe(true);
 });
+
+test("a timer that is cancelled just after its sleep is over does not call back", async () => {
+  let now = 0;
+  let wake = (): void => undefined;
+  const sleep = (): Promise<void> =>
+    new Promise((resolve) => {
+      wake = resolve;
+    });
+  const callback = vi.fn();
+  const cancel = startTimer({ now: () => now, wallNow: () => now, random: () => 0, sleep }, 5, callback);
+  now = 5;
+  wake();
+  cancel();
+  await vi.advanceTimersByTimeAsync(1);
+  expect(callback).not.toHaveBeenCalled();
+});

@@ -50,7 +50,11 @@ export const defaultRuntime: Runtime = registry[RegistryKey];
 export function startTimer(runtime: Runtime, ms: number, callback: () => void): () => void {
   if (runtime === defaultRuntime) return processTimer(ms, callback);
   const controller = new AbortController();
-  sleepUntil(runtime, runtime.now() + ms, controller.signal).then(callback, () => undefined);
+  const ring = (): void => {
+    // Cancelled after the sleep was over: too late for the sleep, not for us.
+    if (!controller.signal.aborted) callback();
+  };
+  sleepUntil(runtime, runtime.now() + ms, controller.signal).then(ring, () => undefined);
   return () => controller.abort();
 }
 

@@ -20,11 +20,19 @@ interface Patched {
 
 /** A transport under watch. */
 export interface Watch {
-  /** Called when the server says that its tools changed. */
-  readonly listChanged: Set<() => void>;
+  /** How often the server has said that its tools changed. */
+  toolChanges: number;
 }
 
-const watches = new WeakMap<object, Watch>();
+interface State extends Watch {
+  /** Puts the watch round the callbacks that the transport has now. */
+  listen(): void;
+}
+
+const watches = new WeakMap<object, State>();
+
+/** How many requests that nobody waits for any more may still be followed, to learn that their work is over. */
+const MAX_FOLLOWED = 1000;
 
 /** JSON-RPC error that says: the exchange ended and nobody knows what became of the request. */
 export function lostAnswer(id: string | number): Message {
@@ -46,23 +54,32 @@ export function lostAnswer(id: string | number): Message {
   };
 }
 
-/** Starts watching a transport; watching it again changes nothing. */
+/** Starts watching a transport; watching it again changes nothing, unless somebody replaced its callbacks meanwhile. */
 export function watch(transport: object): Watch {
   const known = watches.get(transport);
-  if (known !== undefined) return known;
+  if (known !== undefined) {
+    known.listen();
+    return known;
+  }
   const patched = transport as Patched;
   const pending = new Map<string, Wire>();
-  const state: Watch = { listChanged: new Set() };
+  const state: State = { toolChanges: 0, listen };
   watches.set(transport, state);
   let closed = false;
+  let onmessage: Patched["onmessage"];
+  let receive: Patched["onmessage"];
+  let close: Patched["onclose"];
 
-  const { send, onmessage, onclose } = patched;
+  const { send } = patched;
   patched.send = (message, options) => {
     const wire = message?.method === "tools/call" ? message.params?.[WireKey] : undefined;
     if (message?.method === "initialize" || message?.method === "server/discover") closed = false;
     if (!(wire instanceof Wire) || message.id === undefined || message.id === null) {
       return send.call(patched, message, options);
     }
+    // Whoever waited for it has heard how it ended: an SDK that is still at it must not send it once more.
+    if (wire.attempt.outcome !== undefined)
+      return Promise.reject(new Error("The call ended before this message was sent"));
     return dispatch(message, message.id, wire, options);
   };
 
@@ -70,7 +87,7 @@ export function watch(transport: object): Watch {
     // A closed transport that refuses the message has not let it out.
     wire.closed = closed;
     if (!closed) wire.leave(patched.sessionId !== undefined);
-    pending.set(String(id), wire);
+    follow(String(id), wire);
     const responded = expectResponse(id, message, wire);
     try {
       await send.call(
@@ -101,22 +118,53 @@ export function watch(transport: object): Watch {
     onmessage?.call(patched, lostAnswer(id));
   }
 
-  patched.onmessage = (message, extra) => {
+  /** Servers need not answer what was cancelled: of that, only the latest is kept. */
+  function follow(id: string, wire: Wire): void {
+    pending.set(id, wire);
+    if (pending.size <= MAX_FOLLOWED) return;
+    for (const [oldest, { attempt }] of pending) {
+      if (attempt.outcome === undefined || pending.size <= MAX_FOLLOWED) return;
+      pending.delete(oldest);
+    }
+  }
+
+  function listen(): void {
+    if (receive === undefined || patched.onmessage !== receive) {
+      const theirs = patched.onmessage;
+      onmessage = theirs;
+      receive = (message, extra) => {
+        notice(message);
+        theirs?.call(patched, message, extra);
+      };
+      patched.onmessage = receive;
+    }
+    if (close === undefined || patched.onclose !== close) {
+      const theirs = patched.onclose;
+      close = () => {
+        noticeClose();
+        theirs?.call(patched);
+      };
+      patched.onclose = close;
+    }
+  }
+
+  function notice(message: Message): void {
     closed = false;
     if (message?.method === undefined && message?.id !== undefined) {
       const key = String(message.id);
       pending.get(key)?.arrive(message);
       pending.delete(key);
     }
-    if (message?.method === "notifications/tools/list_changed") for (const listener of state.listChanged) listener();
-    onmessage?.call(patched, message, extra);
-  };
-  patched.onclose = () => {
+    if (message?.method === "notifications/tools/list_changed") state.toolChanges += 1;
+  }
+
+  function noticeClose(): void {
     closed = true;
     for (const wire of pending.values()) wire.close();
     pending.clear();
-    onclose?.call(patched);
-  };
+  }
+
+  listen();
   return state;
 }
 

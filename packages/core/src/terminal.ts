@@ -68,7 +68,15 @@ const TOOL_ABORTED: Outcome = Object.freeze({
   code: "cancelled",
 });
 
-function accept(attempt: Attempt, ctx: CallContext, result: ToolResult): ToolResult {
+function accept<T>(attempt: Attempt, ctx: CallContext, value: T, convert: (value: T) => ToolResult): ToolResult {
+  let result: ToolResult;
+  try {
+    result = convert(value);
+  } catch (error) {
+    // A value that cannot even be looked at: the tool ran all the same.
+    attempt.end(TOOL_FAILED, error);
+    throw error;
+  }
   if (typeof result !== "object" || result === null) {
     const error = new TypeError(
       `The terminal for tool "${ctx.tool}" returned ${result === null ? "null" : typeof result}; it must return a tool result object.`,
@@ -131,7 +139,7 @@ export function localTerminal<T>(work: Work<T>, convert: (value: T) => ToolResul
     }
     if (limit !== undefined || ctx.signal !== undefined) return runBounded(work, convert, ctx, attempt, limit);
     return start(work, ctx).then(
-      (value) => accept(attempt, ctx, convert(value)),
+      (value) => accept(attempt, ctx, value, convert),
       (error) => {
         fail(attempt, ctx, error);
         throw error;
@@ -147,7 +155,7 @@ export function localTerminal<T>(work: Work<T>, convert: (value: T) => ToolResul
         (value) => {
           let result: ToolResult;
           try {
-            result = accept(attempt, ctx, convert(value));
+            result = accept(attempt, ctx, value, convert);
           } catch (error) {
             throw conclusion.failed(ctx, error);
           }
@@ -222,7 +230,7 @@ function runBounded<T>(
       .then(
         (value) => {
           detach();
-          if (attempt.outcome === undefined) resolve(accept(attempt, ctx, convert(value)));
+          if (attempt.outcome === undefined) resolve(accept(attempt, ctx, value, convert));
         },
         (error) => {
           detach();

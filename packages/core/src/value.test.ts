@@ -61,3 +61,7 @@ test("unwraps a stored undefined as undefined, not as an empty text", () => {
   expect(unwrap(toResult(undefined))).toBeUndefined();
   expect(unwrap(JSON.parse(JSON.stringify(toResult(undefined))))).toBeUndefined();
 });
+
+test("passes over blocks that are no objects at all", () => {
+  expect(textOf({ content: [null, "a", text("b"), undefined, 5] } as never)).toBe("b");
+});

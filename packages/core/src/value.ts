@@ -6,9 +6,11 @@ const VALUE_META: Readonly<Record<string, unknown>> = Object.freeze({ [VALUE_KEY
 /** All text blocks of a result, one per line; `""` when there are none. */
 export function textOf(result: ToolResult): string {
   if (!Array.isArray(result?.content)) return "";
+  // Blocks come from strangers: any of them may be no object at all.
   return result.content
-    .filter((block) => block.type === "text" && typeof block.text === "string")
-    .map((block) => block.text)
+    .map(asBag)
+    .filter((block) => block?.type === "text" && typeof block.text === "string")
+    .map((block) => block?.text)
     .join("\n");
 }
 

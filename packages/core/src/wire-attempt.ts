@@ -1,7 +1,7 @@
 import { classifyResult, type HttpEvidence, type WireAnswer, type WireEvidence } from "./classify.js";
 import type { Announcement, Attempt, Call, CallContext, Outcome, ToolResult } from "./contract.js";
 import { admitDispatch, callOf, type Limit, limitOf } from "./terminal.js";
-import { asBag, type CallMeta, type Message, RECEIPT_KEY, readCallMeta, readReceipt } from "./wire.js";
+import { asBag, type CallMeta, type Message, RECEIPT_KEY, type Receipt, readCallMeta, readReceipt } from "./wire.js";
 
 /**
  * Enumerable symbol on `params` by which a request is recognised at the transport: it survives the spreads of both SDKs and
@@ -24,6 +24,9 @@ export class Wire implements WireEvidence {
   closed = false;
   session = false;
   http: HttpEvidence | undefined;
+  /** Called when the server asks for something before it goes on. */
+  onInputRequired: (() => void) | undefined;
+  #isBetweenRounds = false;
 
   constructor(
     readonly attempt: Attempt,
@@ -37,14 +40,24 @@ export class Wire implements WireEvidence {
     this.answer = undefined;
     this.sendError = undefined;
     this.http = undefined;
+    this.#isBetweenRounds = false;
     this.attempt.handOver(this.handOver);
   }
 
   arrive(message: Message): void {
     const { error } = message;
-    this.answer = error === undefined ? { kind: "result" } : { kind: "error", code: error.code, data: error.data };
+    // An error that is no object, such as `null`, still comes in the place of an answer.
+    this.answer = error === undefined ? { kind: "result" } : { kind: "error", code: error?.code, data: error?.data };
     this.acknowledged = asBag(asBag(error?.data)?.[RECEIPT_KEY])?.ack !== false;
-    this.attempt.release();
+    this.#isBetweenRounds = asBag(message.result)?.resultType === "input_required";
+    // The next round is the same work: whoever waits for its end waits on.
+    if (this.#isBetweenRounds) this.onInputRequired?.();
+    else this.attempt.release();
+  }
+
+  /** The attempt is given up after a round: what was answered so far is not its answer. */
+  interrupt(): void {
+    this.answer = undefined;
   }
 
   fail(error: unknown): void {
@@ -66,16 +79,23 @@ export class Wire implements WireEvidence {
 
   /** Ends the attempt with what was thrown. One that was sent is released when its exchange is over. */
   endWithError(error: unknown, outcome: Outcome, { call }: CallContext): void {
-    if (this.answer?.kind === "error") noteReceipt(call, this.answer.data);
+    // What a record said of an earlier attempt is not how the call ended; an aborted one, such as a hedge's loser, ends nothing.
+    if (outcome.status !== "cancelled")
+      call.note({ duplicate: this.answer?.kind === "error" && isReplay(readReceipt(this.answer.data)) });
     this.attempt.end(outcome, error, this.acknowledged);
-    if (!this.sent) this.attempt.release();
+    if (!this.sent || this.#isBetweenRounds) this.attempt.release();
   }
 }
 
 /** Takes over what a receipt says beside the outcome: whether the answer came from a record. */
 function noteReceipt(call: Call, carrier: unknown): void {
   const receipt = readReceipt(carrier);
-  if (receipt !== undefined) call.note({ duplicate: receipt.duplicate });
+  if (receipt !== undefined) call.note({ duplicate: isReplay(receipt) });
+}
+
+/** Whether an answer came from a record: only of what was executed is there one. */
+function isReplay(receipt: Receipt | undefined): boolean {
+  return receipt?.duplicate === true && receipt.execution === "executed";
 }
 
 /** What an attempt tells an announcing server, and what is remembered of it; nothing for a plain server. */

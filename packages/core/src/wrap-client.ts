@@ -16,11 +16,12 @@ import type {
   WrapOptions,
 } from "./contract.js";
 import { facade } from "./facade.js";
+import { overRounds } from "./input-rounds.js";
 import { flatten } from "./pipeline.js";
 import { reportOf } from "./report.js";
 import { ClaimedKeys, createEntry, NO_OPTIONS, NOTHING } from "./run.js";
 import { defaultRuntime, MAX_TIMER_MS, startTimer } from "./runtime.js";
-import { watch } from "./tap.js";
+import { type Watch, watch } from "./tap.js";
 import { type Limit, timeoutOutcome } from "./terminal.js";
 import { asBag, CALL_META_KEY, type CallMeta, readAnnouncement } from "./wire.js";
 import { type OpenAttempt, openAttempt, type Wire, WireKey } from "./wire-attempt.js";
@@ -96,6 +97,7 @@ class ClientEndpoint implements Endpoint {
   readonly #client: Sdk;
   readonly #annotations = new AnnotationCache((cursor, timeoutMs) => this.#page(cursor, timeoutMs));
   #transport: object | undefined;
+  #watch: Watch | undefined;
 
   constructor(client: Sdk) {
     this.#client = client;
@@ -107,7 +109,7 @@ class ClientEndpoint implements Endpoint {
     if (transport === undefined || transport === this.#transport) return;
     this.#transport = transport;
     this.#annotations.clear();
-    watch(transport).listChanged.add(() => this.#annotations.clear());
+    this.#watch = watch(transport);
   }
 
   announcement(): Announcement | undefined {
@@ -115,7 +117,7 @@ class ClientEndpoint implements Endpoint {
   }
 
   annotations(tool: string, ctx: CallContext): Promise<ToolAnnotations | undefined> {
-    return this.#annotations.get(tool, ctx);
+    return this.#annotations.get(tool, ctx, this.#watch?.toolChanges ?? 0);
   }
 
   #page(cursor: string | undefined, timeout: number): Promise<unknown> {
@@ -190,17 +192,28 @@ function clientTerminal(client: Sdk, endpoint: ClientEndpoint, isV2: boolean): H
   ): Promise<ToolResult> {
     const params = paramsOf(ctx, callMeta, wire);
     const { resultSchema } = ctx.call.request as ClientRequest;
-    if (isV2) return client.callTool(params, sdkOptions);
-    return client.callTool(params, resultSchema, sdkOptions);
+    try {
+      if (isV2) return client.callTool(params, sdkOptions);
+      return client.callTool(params, resultSchema, sdkOptions);
+    } catch (error) {
+      // A client that is no SDK's may also throw.
+      return Promise.reject(error);
+    }
   }
 
-  function outcomeOfThrow(error: unknown, wire: Wire, ctx: CallContext, timing: Timing, expired: boolean): Outcome {
+  function outcomeOfThrow(
+    error: unknown,
+    wire: Wire,
+    ctx: CallContext,
+    { delegated }: Timing,
+    passed: Limit | undefined,
+  ): Outcome {
     const inner = isNested ? reportOf(error) : undefined;
     if (inner !== undefined) return outcomeOfReport(inner);
     if (!wire.sent && isObservable && client.transport === undefined) wire.closed = true;
     const aborted = ctx.signal?.aborted === true;
     const outcome = classifyThrow(error, wire, aborted, ctx.call.runtime.wallNow());
-    const timedOut = expired ? timing.hard : outcome.code === "attempt_timeout" ? timing.delegated : undefined;
+    const timedOut = passed ?? (outcome.code === "attempt_timeout" ? delegated : undefined);
     return timedOut === undefined || outcome.execution !== "unknown" || aborted ? outcome : timeoutOutcome(timedOut);
   }
 
@@ -217,7 +230,15 @@ function clientTerminal(client: Sdk, endpoint: ClientEndpoint, isV2: boolean): H
     if (!isObservable) wire.leave(false);
     const timing = timingOf(ctx, limit);
     if (timing.hard !== undefined) return withHardLimit(ctx, timing, timing.hard, wire, callMeta);
-    return settle(dispatch(ctx, wire, callMeta, timing.sdkOptions), ctx, wire, timing, () => false);
+    const answer = dispatch(ctx, wire, callMeta, timing.sdkOptions);
+    if (!isV2 || (limit === undefined && ctx.signal === undefined))
+      return settle(answer, ctx, wire, timing, () => undefined);
+    let passed: Limit | undefined;
+    const onExpire = (): void => {
+      passed = limit;
+    };
+    const bounded = overRounds(answer, ctx, wire, { signal: ctx.signal, limit, onExpire });
+    return settle(bounded, ctx, wire, timing, () => passed);
   };
 
   function settle(
@@ -225,7 +246,7 @@ function clientTerminal(client: Sdk, endpoint: ClientEndpoint, isV2: boolean): H
     ctx: CallContext,
     wire: Wire,
     timing: Timing,
-    expired: () => boolean,
+    passed: () => Limit | undefined,
   ): Promise<ToolResult> {
     return answer.then(
       (result) => {
@@ -233,7 +254,7 @@ function clientTerminal(client: Sdk, endpoint: ClientEndpoint, isV2: boolean): H
         return result;
       },
       (error) => {
-        const outcome = outcomeOfThrow(error, wire, ctx, timing, expired());
+        const outcome = outcomeOfThrow(error, wire, ctx, timing, passed());
         wire.endWithError(error, outcome, ctx);
         if (!isObservable) wire.attempt.release();
         throw error;
@@ -250,16 +271,20 @@ function clientTerminal(client: Sdk, endpoint: ClientEndpoint, isV2: boolean): H
     callMeta: CallMeta | undefined,
   ): Promise<ToolResult> {
     const controller = new AbortController();
-    let expired = false;
+    let passed: Limit | undefined;
     const forward = (): void => controller.abort(ctx.signal?.reason);
     const cancelTimer = startTimer(ctx.call.runtime, limit.ms, () => {
-      expired = true;
+      passed = limit;
       controller.abort(new Error("Request timed out"));
     });
     ctx.signal?.addEventListener("abort", forward, { once: true });
     if (ctx.signal?.aborted === true) forward();
-    const sdkOptions = merge(timing.sdkOptions, { signal: controller.signal });
-    return settle(dispatch(ctx, wire, callMeta, sdkOptions), ctx, wire, timing, () => expired).finally(() => {
+    const { signal } = controller;
+    const answer = dispatch(ctx, wire, callMeta, merge(timing.sdkOptions, { signal }));
+    const bounded = isV2
+      ? overRounds(answer, ctx, wire, { signal, limit: undefined, onExpire: () => undefined })
+      : answer;
+    return settle(bounded, ctx, wire, timing, () => passed).finally(() => {
       cancelTimer();
       ctx.signal?.removeEventListener("abort", forward);
     });

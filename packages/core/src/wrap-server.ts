@@ -220,6 +220,9 @@ function intercept(handlers: Map<string, unknown>, wrap: (handler: RequestHandle
   };
 }
 
+/** Stands for no error of the handler: anything else may be thrown, `undefined` too. */
+const NOTHING_THROWN: unique symbol = Symbol("nothing thrown");
+
 function wrapHandler(handler: RequestHandler, enter: Entry, honoursKeys: boolean): RequestHandler {
   return async (raw, extra) => {
     const { params } = raw;
@@ -227,7 +230,7 @@ function wrapHandler(handler: RequestHandler, enter: Entry, honoursKeys: boolean
     if (!isCallable(params)) return handler(raw, extra);
     const meta = readCallMeta(params._meta);
     const { signal, peer } = readExtra(extra);
-    let thrown: { readonly error: unknown } | undefined;
+    let thrown: unknown = NOTHING_THROWN;
     const request: ServerRequest = {
       tool: params.name,
       args: (params.arguments ?? NOTHING) as Bag,
@@ -240,7 +243,7 @@ function wrapHandler(handler: RequestHandler, enter: Entry, honoursKeys: boolean
         try {
           return await handler(changed, given);
         } catch (error) {
-          thrown = { error };
+          thrown = error;
           throw error;
         }
       },
@@ -248,7 +251,7 @@ function wrapHandler(handler: RequestHandler, enter: Entry, honoursKeys: boolean
     try {
       return withReceipt(await enter(request), meta);
     } catch (error) {
-      if (thrown?.error === error) throw withErrorReceipt(error, meta);
+      if (thrown === error) throw withErrorReceipt(error, meta);
       if (McpTxError.isInstance(error)) return refusal(error, meta);
       // To an aborted request the SDK sends no answer.
       throw signal?.aborted === true ? error : new WireError(INTERNAL_ERROR, "Internal error");

@@ -14,8 +14,8 @@ import type {
 import { facade } from "./facade.js";
 import {
   type ActiveCall,
+  contentOf,
   envelopeOf,
-  errorFor,
   type HostRequest,
   type Id,
   JsonRpcError,
@@ -27,7 +27,7 @@ import { flatten } from "./pipeline.js";
 
 import { createEntry, type Entry, NOTHING } from "./run.js";
 import { startTimer } from "./runtime.js";
-import { type TransportLike, watch } from "./tap.js";
+import { type TransportLike, type Watch, watch } from "./tap.js";
 import { type Limit, timeoutError, timeoutOutcome } from "./terminal.js";
 import { asBag, CALL_META_KEY, isCallable, type Message, readAnnouncement } from "./wire.js";
 import { type OpenAttempt, openAttempt, type Wire, WireKey } from "./wire-attempt.js";
@@ -54,6 +54,7 @@ class TransportPipeline implements Endpoint {
   /** What the host set on the transport. */
   readonly host: Callbacks = {};
   readonly #inner: Inner;
+  readonly #watch: Watch;
   readonly #enter: Entry;
   readonly #waiting = new Map<string, Waiting>();
   readonly #active = new Map<string, ActiveCall>();
@@ -75,7 +76,7 @@ class TransportPipeline implements Endpoint {
     inner.onmessage = (message, extra) => this.#receive(message, extra);
     inner.onclose = () => this.#close();
     inner.onerror = (error) => this.host.onerror?.(error);
-    watch(inner).listChanged.add(() => this.#annotations.clear());
+    this.#watch = watch(inner);
     this.#enter = createEntry({
       owner: "wrapTransport",
       middleware,
@@ -140,10 +141,8 @@ class TransportPipeline implements Endpoint {
       closes: this.#closes,
     };
     try {
-      const result = await this.#enter(request);
-      this.#answer({ result }, request);
-    } catch (error) {
-      this.#refuse(error, request);
+      const content = await this.#enter(request).then((result) => ({ result }), contentOf);
+      this.#answer(content, request);
     } finally {
       this.#active.delete(String(id));
       hostSignal?.removeEventListener("abort", abort);
@@ -156,11 +155,6 @@ class TransportPipeline implements Endpoint {
     if (active.controller.signal.aborted || closes !== this.#closes) return;
     const isTheirs = answer !== undefined && answer.result === content.result && answer.error === content.error;
     this.host.onmessage?.(isTheirs ? { ...answer, id } : { jsonrpc: "2.0", id, ...content }, extra);
-  }
-
-  #refuse(error: unknown, request: HostRequest): void {
-    if (error instanceof SendFailure) throw error.cause;
-    this.#answer({ error: error instanceof JsonRpcError ? error.payload : errorFor(error) }, request);
   }
 
   // From the server
@@ -204,6 +198,7 @@ class TransportPipeline implements Endpoint {
     for (const waiting of [...this.#waiting.values()]) waiting.close();
     this.#abandoned.clear();
     this.#staleTokens.clear();
+    this.#handshakes.clear();
     this.#announcement = undefined;
     this.#annotations.clear();
     this.host.onclose?.();
@@ -279,8 +274,9 @@ class TransportPipeline implements Endpoint {
           stop();
           request.answer = answer;
           request.extra = extra;
-          if (error === undefined) resolve(result as ToolResult);
-          else reject(new JsonRpcError(error));
+          // What is no result goes to the host as it came, as an error does.
+          if (error === undefined && asBag(result) !== undefined) resolve(result as ToolResult);
+          else reject(new JsonRpcError(answer));
         },
         close: () => {
           stop();
@@ -327,7 +323,12 @@ class TransportPipeline implements Endpoint {
     const ours = { requestId: id, ...(reason !== undefined && { reason: String(reason) }), ...envelopeOf(meta) };
     const params = { ...(active.cancellation ?? ours), requestId: id };
     const message: Message = { jsonrpc: "2.0", method: "notifications/cancelled", params };
-    this.#inner.send(message).catch((error) => this.host.onerror?.(error));
+    this.#send(message).catch((error) => this.host.onerror?.(error));
+  }
+
+  /** Sends a message of our own. Async, because a transport may also throw instead of rejecting. */
+  async #send(message: Message): Promise<void> {
+    await this.#inner.send(message);
   }
 
   // Endpoint
@@ -337,7 +338,7 @@ class TransportPipeline implements Endpoint {
   }
 
   annotations(tool: string, ctx: CallContext): Promise<ToolAnnotations | undefined> {
-    return this.#annotations.get(tool, ctx);
+    return this.#annotations.get(tool, ctx, this.#watch.toolChanges);
   }
 
   #page(cursor: string | undefined, timeoutMs: number, ctx: CallContext): Promise<unknown> {
@@ -357,15 +358,15 @@ class TransportPipeline implements Endpoint {
         reject(error);
       };
       this.#waiting.set(id, {
-        settle: ({ result, error }) => {
+        settle: (answer) => {
           cancelTimer();
           this.#waiting.delete(id);
-          if (error === undefined) resolve(result);
-          else reject(new JsonRpcError(error));
+          if (answer.error === undefined) resolve(answer.result);
+          else reject(new JsonRpcError(answer));
         },
         close: () => fail(new Error("Connection closed")),
       });
-      this.#inner.send(message).catch(fail);
+      this.#send(message).catch(fail);
     });
   }
 }

@@ -29,6 +29,24 @@ export interface RetryBudget {
   remaining(now: number): number;
 }
 
+/** Books a success. A budget of the user's own that throws must not replace what the call came to. */
+export function deposit(budget: RetryBudget | undefined, now: number): void {
+  try {
+    budget?.deposit(now);
+  } catch {
+    // It has not booked it.
+  }
+}
+
+/** Takes one repetition; one that throws allows none. */
+export function withdraws(budget: RetryBudget | undefined, now: number): boolean {
+  try {
+    return budget?.withdraw(now) !== false;
+  } catch {
+    return false;
+  }
+}
+
 const SLOTS = 10;
 
 /**

@@ -200,3 +200,57 @@ describe("hedge", () => {
 describe("conformance", () => {
   for (const { name, run: check } of middlewareContract(() => hedge({ delayMs: 10 }))) test(name, check);
 });
+
+const brokenBudget = {
+  deposit: (): never => {
+    throw new Error("no books");
+  },
+  withdraw: (): never => {
+    throw new Error("no books");
+  },
+  remaining: () => 0,
+};
+
+test("a budget that throws does not replace the result, and allows no hedge", async () => {
+  const time = virtualTime();
+  const tool = scriptedTool([{ result: { content: [] } }]);
+  const handler = pipeline([hedge({ delayMs: 10, budget: brokenBudget })], tool);
+  await expect(run(handler, { tool: "t" }, { runtime: time.runtime })).resolves.toEqual({ content: [] });
+});
+
+/** A server that fails its first call that many microtasks after it has listed its tools, and answers every other one. */
+function failingAfterList(ticks: number) {
+  let executions = 0;
+  let first: unknown;
+  const answer = (id: unknown, content: object): void => transport.onmessage?.({ jsonrpc: "2.0", id, ...content });
+  const transport = {
+    onmessage: undefined as ((message: object) => void) | undefined,
+    async send({ id, method }: { readonly id?: unknown; readonly method?: string }): Promise<void> {
+      if (method === "tools/call") {
+        executions += 1;
+        if (executions > 1) answer(id, { result: { content: [] } });
+        else first = id;
+      }
+      if (method !== "tools/list") return;
+      answer(id, { result: { tools: [{ name: "read", annotations: { readOnlyHint: true } }] } });
+      for (let tick = 0; tick < ticks; tick += 1) await undefined;
+      answer(first, { error: { code: -5, message: "no" } });
+    },
+  };
+  return { transport, executions: () => executions };
+}
+
+test("starts nothing once the last attempt has ended the race, however close to the gate's answer", async () => {
+  const started = new Set<number>();
+  for (let ticks = 0; ticks < 40; ticks += 1) {
+    const server = failingAfterList(ticks);
+    const host = wrapTransport(server.transport, [hedge({ delayMs: 0 })], { trustAnnotations: true });
+    const answers: object[] = [];
+    host.onmessage = (message) => answers.push(message);
+    await host.send({ id: 1, method: "tools/call", params: { name: "read" } } as never);
+    started.add(server.executions());
+    expect(answers).toMatchObject([server.executions() === 1 ? { error: { code: -5 } } : { result: {} }]);
+  }
+  // Some came before the gate's answer, some after.
+  expect(started).toEqual(new Set([1, 2]));
+});

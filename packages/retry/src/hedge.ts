@@ -7,7 +7,7 @@ import {
   type ToolResult,
 } from "@mcp-tx/core";
 import { number, objectWith, readOptions } from "@mcp-tx/core/options";
-import type { RetryBudget } from "./budget.js";
+import { deposit, type RetryBudget, withdraws } from "./budget.js";
 
 /** Options of {@link hedge}. */
 export interface HedgeOptions {
@@ -103,7 +103,7 @@ class Race {
   #finish(finish: Finish): void {
     this.#running -= 1;
     if (finish.outcome.status === "success") {
-      this.#settings.budget?.deposit(this.#ctx.call.runtime.now());
+      deposit(this.#settings.budget, this.#ctx.call.runtime.now());
       this.#settle?.(finish);
       return;
     }
@@ -130,7 +130,8 @@ class Race {
         return;
       }
       if (this.#running === 0 || !(await this.#mayStart())) return;
-      if (budget?.withdraw(call.runtime.now()) === false) return;
+      // The last attempt may have ended the race just after the gate had answered.
+      if (this.#running === 0 || !withdraws(budget, call.runtime.now())) return;
       if (call.observed) call.emit("hedge.started", { tool, attempt: this.#ctx.attempt + this.#started });
       this.#start();
     }

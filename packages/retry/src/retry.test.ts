@@ -603,3 +603,30 @@ describe("laws", () => {
 describe("conformance", () => {
   for (const { name, run: check } of middlewareContract(() => retry())) test(name, check);
 });
+
+test("asks a runtime that is an object with private state for its random numbers", async () => {
+  class Seeded {
+    readonly #value = 0.5;
+    now = (): number => 0;
+    wallNow = (): number => 0;
+    sleep = async (): Promise<void> => undefined;
+    random(): number {
+      return this.#value;
+    }
+  }
+  const tool = scriptedTool([{ error: refused() }, { result: OK }]);
+  const handler = pipeline([retry()], tool);
+  const options = { runtime: new Seeded(), classifiers: [readFaults] };
+  await expect(run(handler, { tool: "t" }, options)).resolves.toEqual(OK);
+});
+
+test("a budget that throws does not replace what the call came to", async () => {
+  const broken = (): never => {
+    throw new Error("no books");
+  };
+  const budget = { deposit: broken, withdraw: broken, remaining: () => 0 };
+  const good = pipeline([retry({ budget })], scriptedTool([{ result: OK }]));
+  await expect(run(good, { tool: "t" })).resolves.toEqual(OK);
+  const bad = pipeline([retry({ budget })], scriptedTool([{ error: refused() }, { result: OK }]));
+  await expect(run(bad, { tool: "t" }, { classifiers: [readFaults] })).rejects.toThrow("fault");
+});

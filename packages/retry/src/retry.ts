@@ -14,7 +14,7 @@ import {
 } from "@mcp-tx/core";
 import { callback, number, objectWith, oneOf, readOptions } from "@mcp-tx/core/options";
 import { type Backoff, backoff, type Jitter } from "./backoff.js";
-import type { RetryBudget } from "./budget.js";
+import { deposit, type RetryBudget, withdraws } from "./budget.js";
 
 /** What {@link RetryOptions.retryOn} and {@link RetryOptions.delay} are told. */
 export interface RetryInfo {
@@ -172,7 +172,7 @@ class Repetition {
         end = failureBy(error, step);
       }
       if (!(end instanceof Failure)) {
-        this.#policy.budget?.deposit(this.#now());
+        deposit(this.#policy.budget, this.#now());
         return end;
       }
       failure = end;
@@ -192,7 +192,7 @@ class Repetition {
     const decision = await this.#askGate(outcome, asked === true);
     if (!decision.replay) return this.#refuse(failure, decision);
     if (!fits) return this.#giveUp(failure, wait);
-    if (this.#policy.budget?.withdraw(this.#now()) === false) return this.#giveUp(failure, undefined);
+    if (!withdraws(this.#policy.budget, this.#now())) return this.#giveUp(failure, undefined);
     // Before the wait: what the gate relied on now is what has to hold when the attempt starts.
     const admit = this.#admission();
     const attempt = this.#schedule(wait, failure);
@@ -257,7 +257,8 @@ class Repetition {
     if (retryAfterMs !== undefined) {
       return { delayMs: Math.min(retryAfterMs, this.#policy.maxRetryAfterMs), isServers: true };
     }
-    this.#backoff ??= backoff(this.#policy, this.#ctx.call.runtime.random);
+    const { runtime } = this.#ctx.call;
+    this.#backoff ??= backoff(this.#policy, () => runtime.random());
     const repetition = this.#count + 1;
     return { delayMs: this.#ownDelay(repetition, failure) ?? this.#backoff(repetition), isServers: false };
   }
@@ -339,7 +340,7 @@ function repeat(ctx: CallContext, next: Handler, policy: Policy): Promise<ToolRe
     (result) => {
       const failure = failureIn(result, ctx);
       if (failure !== undefined) return new Repetition(ctx, policy, startedAt).run(failure, next);
-      policy.budget?.deposit(ctx.call.runtime.now());
+      if (policy.budget !== undefined) deposit(policy.budget, ctx.call.runtime.now());
       return result;
     },
     (error) => new Repetition(ctx, policy, startedAt).run(failureBy(error, ctx), next),
