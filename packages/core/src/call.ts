@@ -281,10 +281,9 @@ export class CallState implements Call, Reporter {
 
   #snapshot(thrown: boolean, value: unknown): End {
     return {
-      thrown,
       value,
-      outcome: this.outcomeOf(value, thrown),
-      aborted: this.signal?.aborted === true,
+      // Of what was thrown it may depend on the caller's signal: settled now. Of a result it cannot change any more.
+      error: thrown ? { outcome: this.outcomeOf(value, true), aborted: this.signal?.aborted === true } : undefined,
       execution: this.execution,
       attempts: this.handOvers,
       acknowledged: this.acknowledged,
@@ -313,21 +312,28 @@ export class CallState implements Call, Reporter {
       execution: this.#isReplay(end) ? "executed" : end.execution,
       status,
       ...(this.#end !== undefined && end.durationMs !== undefined && { durationMs: end.durationMs }),
-      ...(status !== "completed" && end.value !== undefined && { error: errorOf(end) }),
+      ...(status !== "completed" && end.value !== undefined && { error: errorOf(end, this.#outcomeAt(end)) }),
       waitedMs: 0,
       ...this.#notes,
     });
   }
 
   /** Whether the end came from a record. A record of an earlier attempt says nothing about one that is unresolved. */
-  #isReplay({ execution, outcome }: End): boolean {
-    return this.#notes?.duplicate === true && (execution !== "unknown" || outcome.status === "success");
+  #isReplay(end: End): boolean {
+    if (this.#notes?.duplicate !== true) return false;
+    return end.execution !== "unknown" || this.#outcomeAt(end).status === "success";
   }
 
-  #statusOf({ thrown, value, outcome, aborted, execution }: End): CallReport["status"] {
+  #outcomeAt({ error, value }: End): Outcome {
+    return error?.outcome ?? this.outcomeOf(value, false);
+  }
+
+  #statusOf(end: End): CallReport["status"] {
+    const { error, value, execution } = end;
+    const outcome = this.#outcomeAt(end);
     if (outcome.status === "success") return "completed";
-    if (thrown) {
-      if (outcome.status === "cancelled" && aborted) return "cancelled";
+    if (error !== undefined) {
+      if (outcome.status === "cancelled" && error.aborted) return "cancelled";
       if (this.#timedOut(value)) return "timeout";
       if (execution === "unknown") return "unknown";
     }
@@ -350,18 +356,17 @@ export class CallState implements Call, Reporter {
 
 /** How a call ended, frozen at that moment. */
 interface End {
-  readonly thrown: boolean;
   readonly value: unknown;
-  readonly outcome: Outcome;
-  readonly aborted: boolean;
+  /** `undefined` when it ended with a result. */
+  readonly error: { readonly outcome: Outcome; readonly aborted: boolean } | undefined;
   readonly execution: Execution;
   readonly attempts: number;
   readonly acknowledged: boolean;
   readonly durationMs: number | undefined;
 }
 
-function errorOf({ thrown, value, outcome: { code, retryAfterMs } }: End): NonNullable<CallReport["error"]> {
-  const message = thrown ? messageOf(value) : textOf(value as ToolResult);
+function errorOf({ error, value }: End, { code, retryAfterMs }: Outcome): NonNullable<CallReport["error"]> {
+  const message = error !== undefined ? messageOf(value) : textOf(value as ToolResult);
   return { ...(code !== undefined && { code }), message, ...(retryAfterMs !== undefined && { retryAfterMs }) };
 }
 
