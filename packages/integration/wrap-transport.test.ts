@@ -497,7 +497,8 @@ test.each([
   await client.connect(wrapTransport(line.stdio({ EXECUTION_LOG: log }), [], { attemptTimeoutMs: 500 }));
   onTestFinished(() => client.close());
   await expect(line.call(client, "watchful")).rejects.toThrow("did not answer within 500 ms");
-  await until(() => existsSync(log));
+  // The file may be there before its line is.
+  await until(() => existsSync(log) && readFileSync(log, "utf8").endsWith("\n"));
   expect(JSON.parse(readFileSync(log, "utf8"))).toEqual({ tool: "watchful", args: { aborted: true } });
 });
 
