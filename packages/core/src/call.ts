@@ -17,7 +17,7 @@ import type {
   ToolResult,
   Verify,
 } from "./contract.js";
-import { McpTxError } from "./errors.js";
+import { causesOf, McpTxError } from "./errors.js";
 import { outcomeOfResult } from "./outcome.js";
 import type { Reporter } from "./report.js";
 import { textOf } from "./value.js";
@@ -96,7 +96,6 @@ class AttemptState implements Attempt {
 }
 
 const NO_ATTEMPTS: readonly AttemptState[] = Object.freeze([]);
-const MAX_CAUSES = 5;
 
 /** The one implementation of {@link Call}. */
 export class CallState implements Call, Reporter {
@@ -199,11 +198,9 @@ export class CallState implements Call, Reporter {
     if (this.#isAbortedWith(value)) return this.#outcomeOfForeign();
     if (McpTxError.isInstance(value)) return value.outcome;
     // A middleware may have wrapped what an attempt threw.
-    let cause = causeOf(value);
-    for (let depth = 0; cause !== undefined && depth < MAX_CAUSES; depth += 1) {
+    for (const cause of causesOf(value)) {
       const outcome = this.#attemptWith(cause)?.outcome;
       if (outcome !== undefined) return outcome;
-      cause = causeOf(cause);
     }
     return this.#outcomeOfForeign();
   }
@@ -342,13 +339,11 @@ export class CallState implements Call, Reporter {
   }
 
   #timedOut(error: unknown): boolean {
-    let current = error;
-    for (let depth = 0; current !== undefined && depth < MAX_CAUSES; depth += 1) {
+    for (const current of causesOf(error)) {
       const { code } = this.outcomeOf(current, true);
       if (code === "attempt_timeout" || code === "deadline") return true;
       // What lies behind an attempt's own error is another call's business.
       if (this.#attemptWith(current) !== undefined) return false;
-      current = causeOf(current);
     }
     return false;
   }
@@ -374,11 +369,6 @@ function errorOf({ error, value }: End, { code, retryAfterMs }: Outcome): NonNul
 function messageOf(error: unknown): string {
   const message = quietly(() => asBag(error)?.message);
   return typeof message === "string" ? message : (quietly(() => String(error)) ?? "");
-}
-
-/** What is behind an error. Anything can be thrown, so that even looking may throw. */
-function causeOf(error: unknown): unknown {
-  return quietly(() => asBag(error)?.cause);
 }
 
 /** Runs an observer; whatever it throws changes nothing. */

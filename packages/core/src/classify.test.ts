@@ -317,3 +317,16 @@ const retryAfter: readonly (readonly [unknown, number | undefined])[] = [
 test.each(retryAfter)("reads Retry-After %o", (value, expected) => {
   expect(parseRetryAfter(value, NOW)).toBe(expected);
 });
+
+test.each([
+  ["sent", true, "unknown"],
+  ["unsent", false, "not-executed"],
+] as const)("an error that throws when it is looked at says nothing: %s", (_, sent, execution) => {
+  const hostile = new Proxy(new Error("x"), {
+    get: () => {
+      throw new Error("hostile");
+    },
+  });
+  const evidence = { sent, closed: false, session: false };
+  expect(classifyThrow(hostile, evidence, false, 0)).toMatchObject({ status: "failure", execution, transient: false });
+});

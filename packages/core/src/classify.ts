@@ -1,4 +1,5 @@
 import type { Execution, Outcome, OutcomeCode, ToolResult } from "./contract.js";
+import { causesOf } from "./errors.js";
 import { SUCCESS } from "./outcome.js";
 import { asBag, hintMs, type Receipt, readReceipt } from "./wire.js";
 
@@ -182,21 +183,11 @@ const TLS_REFUSED: ReadonlySet<unknown> = new Set([
   "ERR_TLS_CERT_ALTNAME_INVALID",
   "ERR_SSL_WRONG_VERSION_NUMBER",
 ]);
-const MAX_CAUSES = 5;
-
-function* causes(error: unknown): Generator<Readonly<Record<string, unknown>>> {
-  let current = asBag(error);
-  for (let depth = 0; current !== undefined && depth < MAX_CAUSES; depth += 1) {
-    yield current;
-    current = asBag(current.cause);
-  }
-}
-
 function classifyNetwork(error: unknown): Outcome {
-  for (const cause of causes(error)) {
-    if (NOT_CONNECTED.has(cause.code) || cause.syscall === "connect")
-      return failure("not-executed", true, "transport_error");
-    if (TLS_REFUSED.has(cause.code)) return failure("not-executed", false, "transport_error");
+  for (const cause of causesOf(error)) {
+    const { code, syscall } = asBag(cause) ?? {};
+    if (NOT_CONNECTED.has(code) || syscall === "connect") return failure("not-executed", true, "transport_error");
+    if (TLS_REFUSED.has(code)) return failure("not-executed", false, "transport_error");
   }
   return failure("unknown", true, "transport_error");
 }
@@ -222,6 +213,15 @@ const TIMEOUT_CODES: ReadonlySet<unknown> = new Set([-32_001, "REQUEST_TIMEOUT",
 
 /** The outcome of an attempt over the wire that threw. */
 export function classifyThrow(error: unknown, evidence: WireEvidence, aborted: boolean, wallNow: number): Outcome {
+  try {
+    return readThrow(error, evidence, aborted, wallNow);
+  } catch {
+    // Something was thrown that throws when it is looked at. Whether the request left is known all the same.
+    return failure(evidence.sent ? "unknown" : "not-executed", false, "transport_error");
+  }
+}
+
+function readThrow(error: unknown, evidence: WireEvidence, aborted: boolean, wallNow: number): Outcome {
   if (evidence.answer !== undefined) return classifyAnswer(evidence.answer, wallNow);
   if (!evidence.sent) return classifyUnsent(error, aborted, evidence.closed);
   const timedOut = TIMEOUT_CODES.has(asBag(error)?.code);

@@ -1,5 +1,6 @@
 import type { CallReport, Outcome, OutcomeCode } from "./contract.js";
 import { reportOf } from "./report.js";
+import { asBag } from "./wire.js";
 
 const Brand: unique symbol = Symbol.for("@mcp-tx/core.error");
 
@@ -167,3 +168,23 @@ export class ToolError extends McpTxError {
 }
 
 Object.defineProperty(McpTxError.prototype, Brand, { value: true });
+
+const MAX_CAUSES = 6;
+
+/** What is behind an error. Anything can be thrown, so that even looking may throw. */
+function causeOf(error: unknown): unknown {
+  try {
+    return asBag(error)?.cause;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What was thrown, its cause, the cause of that, and so on, as far as it makes sense to look. */
+export function* causesOf(error: unknown): Generator<unknown> {
+  let current = error;
+  for (let depth = 0; current !== undefined && depth < MAX_CAUSES; depth += 1) {
+    yield current;
+    current = causeOf(current);
+  }
+}

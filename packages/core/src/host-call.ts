@@ -1,9 +1,7 @@
 import type { CallRequest } from "./contract.js";
 import { McpTxError } from "./errors.js";
 import { reportOf } from "./report.js";
-import { type Message, RECEIPT_ERROR_CODE, RECEIPT_KEY, type Receipt } from "./wire.js";
-
-type Bag = Readonly<Record<string, unknown>>;
+import { type Bag, type Message, RECEIPT_ERROR_CODE, RECEIPT_KEY, type Receipt } from "./wire.js";
 
 /** A JSON-RPC request id. */
 export type Id = string | number;

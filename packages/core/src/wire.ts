@@ -61,7 +61,8 @@ export interface Receipt {
   readonly retryAfterMs?: number | undefined;
 }
 
-type Bag = Readonly<Record<string, unknown>>;
+/** An object whose keys can be read. */
+export type Bag = Readonly<Record<string, unknown>>;
 
 /** Narrows to an object whose keys can be read. */
 export function asBag(value: unknown): Bag | undefined {

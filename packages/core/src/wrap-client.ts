@@ -23,10 +23,8 @@ import { ClaimedKeys, createEntry, NO_OPTIONS, NOTHING } from "./run.js";
 import { defaultRuntime, MAX_TIMER_MS, startTimer } from "./runtime.js";
 import { type Watch, watch } from "./tap.js";
 import { type Limit, timeoutOutcome } from "./terminal.js";
-import { asBag, CALL_META_KEY, type CallMeta, readAnnouncement } from "./wire.js";
+import { asBag, type Bag, CALL_META_KEY, type CallMeta, readAnnouncement } from "./wire.js";
 import { type OpenAttempt, openAttempt, type Wire, WireKey } from "./wire-attempt.js";
-
-type Bag = Readonly<Record<string, unknown>>;
 
 /** The part of an MCP client, of either SDK line, that is used here. */
 export interface ClientLike {

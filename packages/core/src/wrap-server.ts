@@ -20,6 +20,7 @@ import { localTerminal } from "./terminal.js";
 import {
   ANNOUNCEMENT_KEY,
   asBag,
+  type Bag,
   type CallMeta,
   isCallable,
   RECEIPT_ERROR_CODE,
@@ -29,8 +30,6 @@ import {
   readCallMeta,
   WIRE_VERSION,
 } from "./wire.js";
-
-type Bag = Readonly<Record<string, unknown>>;
 
 /** A JSON-RPC request handler of either SDK line, as it stands in the server's table. */
 type RequestHandler = (request: ToolsCall, extra: unknown) => Promise<unknown>;

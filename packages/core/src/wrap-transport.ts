@@ -14,6 +14,7 @@ import type {
 import { facade } from "./facade.js";
 import {
   type ActiveCall,
+  type Content,
   contentOf,
   envelopeOf,
   type HostRequest,
@@ -24,15 +25,12 @@ import {
   type Waiting,
 } from "./host-call.js";
 import { flatten } from "./pipeline.js";
-
 import { createEntry, type Entry, NOTHING } from "./run.js";
 import { startTimer } from "./runtime.js";
 import { type TransportLike, type Watch, watch } from "./tap.js";
 import { type Limit, timeoutError, timeoutOutcome } from "./terminal.js";
-import { asBag, CALL_META_KEY, isCallable, type Message, readAnnouncement } from "./wire.js";
+import { asBag, type Bag, CALL_META_KEY, isCallable, type Message, readAnnouncement } from "./wire.js";
 import { type OpenAttempt, openAttempt, type Wire, WireKey } from "./wire-attempt.js";
-
-type Bag = Readonly<Record<string, unknown>>;
 
 /** Hosts give up after 60 s, and the model then calls again: be done before. */
 const HOST_DEADLINE_MS = 55_000;
@@ -150,7 +148,7 @@ class TransportPipeline implements Endpoint {
   }
 
   /** Answers the host: with the server's own message, under the host's id, where the pipeline left its content alone. */
-  #answer(content: Pick<Message, "result" | "error">, { id, active, answer, extra, closes }: HostRequest): void {
+  #answer(content: Content, { id, active, answer, extra, closes }: HostRequest): void {
     // A cancelled request gets no answer, nor does one whose host has heard that the connection closed.
     if (active.controller.signal.aborted || closes !== this.#closes) return;
     const isTheirs = answer !== undefined && answer.result === content.result && answer.error === content.error;
