@@ -467,3 +467,20 @@ test("a record that an earlier attempt met does not settle a later one", async (
   );
   expect(reportOf(error)).toMatchObject({ execution: "unknown", status: "unknown" });
 });
+
+test("reports as unknown what is in progress elsewhere, and leaves the aggregate alone", async () => {
+  const elsewhere = new McpTxError("in progress", "idempotency_in_progress", {
+    outcome: { status: "failure", execution: "unknown", transient: true },
+  });
+  const seen: string[] = [];
+  const refusing: Middleware = async (ctx) => {
+    seen.push(ctx.call.execution);
+    throw elsewhere;
+  };
+  const error: unknown = await run(
+    pipeline(refusing, async () => ({})),
+    { tool: "pay" },
+  ).catch((thrown) => thrown);
+  expect(reportOf(error)).toMatchObject({ execution: "unknown", attempts: 0, status: "failed" });
+  expect(seen).toEqual(["not-executed"]);
+});

@@ -1,5 +1,5 @@
+import { AttemptState } from "./attempt.js";
 import type {
-  Attempt,
   Call,
   CallContext,
   CallEvents,
@@ -11,6 +11,7 @@ import type {
   Execution,
   Key,
   Outcome,
+  PastAttempt,
   Peer,
   Runtime,
   Side,
@@ -19,6 +20,7 @@ import type {
 } from "./contract.js";
 import { causesOf, McpTxError } from "./errors.js";
 import { outcomeOfResult } from "./outcome.js";
+import { quietly } from "./quietly.js";
 import type { Reporter } from "./report.js";
 import { textOf } from "./value.js";
 import { asBag } from "./wire.js";
@@ -34,65 +36,6 @@ export interface CallSettings {
   readonly side: Side;
   readonly onReport: ((report: CallReport) => void) | undefined;
   readonly onEvent: CallListener | undefined;
-}
-
-const RELEASED: readonly (() => void)[] = Object.freeze([]);
-
-class AttemptState implements Attempt {
-  handedOver = false;
-  outcome: Outcome | undefined;
-  key: string | undefined;
-  storeId: string | undefined;
-  sentAt: number | undefined;
-  sentAtWall: number | undefined;
-  /** What the attempt gave or threw: how a value that comes back out of the pipeline is recognised. */
-  value: unknown;
-  #waiting: readonly (() => void)[] | undefined;
-
-  constructor(
-    readonly call: CallState,
-    readonly number: number,
-  ) {}
-
-  handOver(sent?: { readonly key?: string | undefined; readonly storeId?: string | undefined }): void {
-    if (this.handedOver) return;
-    this.handedOver = true;
-    this.call.handOvers += 1;
-    if (sent === undefined) return;
-    this.key = sent.key;
-    this.storeId = sent.storeId;
-    this.sentAt = this.call.runtime.now();
-    this.sentAtWall = this.call.runtime.wallNow();
-  }
-
-  end(outcome: Outcome, value: unknown, acknowledged: boolean = outcome.execution === "executed"): void {
-    if (this.outcome !== undefined) return;
-    if (acknowledged) this.call.acknowledged = true;
-    this.outcome = this.call.classifiers.length === 0 ? outcome : this.call.corrected(outcome, value);
-    this.value = value;
-    if (outcome.execution !== "unknown") this.release();
-    if (this.call.observed) {
-      this.call.emit("attempt.end", { tool: this.call.request.tool, attempt: this.number, outcome: this.outcome });
-    }
-  }
-
-  release(): void {
-    const waiting = this.#waiting;
-    this.#waiting = RELEASED;
-    if (waiting === undefined) return;
-    for (const listener of waiting) quietly(listener);
-  }
-
-  onRelease(listener: () => void): void {
-    if (this.#waiting === RELEASED) listener();
-    else this.#waiting = [...(this.#waiting ?? []), listener];
-  }
-
-  /** What this attempt adds to the aggregate: one that only found the key in progress adds nothing. */
-  get execution(): Execution {
-    if (this.outcome === undefined) return this.handedOver ? "unknown" : "not-executed";
-    return this.outcome.code === "idempotency_in_progress" ? "not-executed" : this.outcome.execution;
-  }
 }
 
 const NO_ATTEMPTS: readonly AttemptState[] = Object.freeze([]);
@@ -115,6 +58,7 @@ export class CallState implements Call, Reporter {
   constructor(
     readonly settings: CallSettings,
     readonly request: CallRequest,
+    readonly deadline: number,
   ) {
     if (settings.onEvent !== undefined) this.#listeners = [settings.onEvent];
     if (settings.onReport !== undefined) this.#startedAt = settings.runtime.now();
@@ -170,6 +114,12 @@ export class CallState implements Call, Reporter {
     else this.#attempts.push(attempt);
     if (this.observed) this.emit("attempt.start", { tool: ctx.tool, attempt: ctx.attempt });
     return attempt;
+  }
+
+  adoptAttempt(past: PastAttempt): void {
+    const attempt = AttemptState.leftBy(this, past);
+    if (this.#attempts === undefined) this.#attempts = [attempt];
+    else this.#attempts.push(attempt);
   }
 
   get execution(): Execution {
@@ -306,7 +256,7 @@ export class CallState implements Call, Reporter {
       attempts: end.attempts,
       duplicate: false,
       ack: end.acknowledged,
-      execution: this.#isReplay(end) ? "executed" : end.execution,
+      execution: this.#executionAt(end),
       status,
       ...(this.#end !== undefined && end.durationMs !== undefined && { durationMs: end.durationMs }),
       ...(status !== "completed" && end.value !== undefined && { error: errorOf(end, this.#outcomeAt(end)) }),
@@ -319,6 +269,13 @@ export class CallState implements Call, Reporter {
   #isReplay(end: End): boolean {
     if (this.#notes?.duplicate !== true) return false;
     return end.execution !== "unknown" || this.#outcomeAt(end).status === "success";
+  }
+
+  #executionAt(end: End): Execution {
+    if (this.#isReplay(end)) return "executed";
+    // The aggregate is of this call's own attempts. But whoever reads the report must not take it for proof that nothing happens.
+    const isElsewhere = end.error !== undefined && this.#outcomeAt(end).code === "idempotency_in_progress";
+    return isElsewhere && end.execution === "not-executed" ? "unknown" : end.execution;
   }
 
   #outcomeAt({ error, value }: End): Outcome {
@@ -369,13 +326,4 @@ function errorOf({ error, value }: End, { code, retryAfterMs }: Outcome): NonNul
 function messageOf(error: unknown): string {
   const message = quietly(() => asBag(error)?.message);
   return typeof message === "string" ? message : (quietly(() => String(error)) ?? "");
-}
-
-/** Runs an observer; whatever it throws changes nothing. */
-function quietly<T>(observe: () => T): T | undefined {
-  try {
-    return observe();
-  } catch {
-    return undefined;
-  }
 }

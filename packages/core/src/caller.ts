@@ -49,7 +49,11 @@ async function validated<T>(tool: string, value: unknown, schema: OutputSchema<T
   throw new ToolError(tool, `its output does not fit the schema: ${issues}`);
 }
 
-/** Calls, and turns the result into its value; value and error carry the call's report. */
+/**
+ * Makes one call and turns its result into its value, as {@link Caller.invoke} does; value and error carry the call's report.
+ *
+ * @throws ToolError when the tool reports a failure, or its value does not fit `output`
+ */
 export async function invokeThrough<T>(
   call: (options: CallOptions | undefined) => Promise<ToolResult>,
   tool: string,

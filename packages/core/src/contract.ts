@@ -28,6 +28,29 @@ export interface CallOptions {
   readonly timeoutMs?: number | undefined;
   /** Milliseconds for one attempt. Greater than 0. */
   readonly attemptTimeoutMs?: number | undefined;
+  /** A middleware for this call alone, outside all others. The options that it claims are honoured for this call. */
+  readonly middleware?: Middleware | undefined;
+  /** For a caller that remembers the call itself: told of each record, which then stays. A keeper that may lose it refuses the call. */
+  readonly pinned?: ((record: PinnedRecord) => void) | undefined;
+}
+
+/** A record of a call that stays until {@link RecordKeeper.letGo} is told. Plain data, to be kept with what is known of the call. */
+export interface PinnedRecord {
+  /** The store that it is in. */
+  readonly storeId: string;
+  readonly key: string;
+  /** Fencing token under which it was settled. */
+  readonly token: string;
+}
+
+/** A middleware's records of calls, for a caller that pins them. */
+export interface RecordKeeper {
+  /** Whether records survive the process. */
+  readonly durable: boolean;
+  /** Whether a call goes on without a record when the store fails. */
+  readonly bypasses: boolean;
+  /** Gives a pinned record its usual time to live, from now on; `false` when it is not kept here or not settled. */
+  letGo(record: PinnedRecord): Promise<boolean>;
 }
 
 /** Where in the path of a call the pipeline stands. */
@@ -125,6 +148,14 @@ export interface CallRequest {
   readonly options: CallOptions;
   /** What the wrapper knows of the peer of this very request. */
   readonly peer?: Peer | undefined;
+  /** What the request answers to an earlier `input_required` result: such a round is a piece of work of its own. */
+  readonly round?: InputRound | undefined;
+}
+
+/** The protocol's fields by which a tool call goes on after `input_required`. */
+export interface InputRound {
+  readonly inputResponses?: unknown;
+  readonly requestState?: unknown;
 }
 
 declare const KeyType: unique symbol;
@@ -202,6 +233,16 @@ export interface Attempt {
   onRelease(listener: () => void): void;
 }
 
+/** An attempt that an earlier process, or an earlier call under the same key, left without an outcome. */
+export interface PastAttempt {
+  /** The key that travelled with it. */
+  readonly key?: string | undefined;
+  /** The announced store that it was sent to; `undefined` for a plain server or a local tool. */
+  readonly storeId?: string | undefined;
+  /** When it was sent at the earliest, in milliseconds since the epoch. */
+  readonly sentAtWall: number;
+}
+
 /** One logical call, shared by all its attempts and by every middleware. */
 export interface Call {
   /** UUID of the call, made when first asked for; also the report's `requestId`. */
@@ -213,6 +254,11 @@ export interface Call {
   readonly side: Side;
   /** The caller's own signal, as opposed to one that a middleware derived. */
   readonly signal: AbortSignal | undefined;
+  /**
+   * When the caller stops waiting, on the runtime's clock; `Infinity` if never. A context's deadline may be later: work that is
+   * detached from its callers. Waits are planned by the earlier of both.
+   */
+  readonly deadline: number;
   /** The server behind the terminal; `undefined` for local tools. */
   readonly endpoint: Endpoint | undefined;
   /** Whether annotations of this peer count as evidence. */
@@ -227,6 +273,11 @@ export interface Call {
   readonly attempts: readonly Attempt[];
   /** Opens an attempt. For terminals. */
   beginAttempt(ctx: CallContext): Attempt;
+  /**
+   * Takes over an unresolved attempt that was made elsewhere: from now on the call's outcome is unknown until an attempt
+   * succeeds or `resolveAttempts` says otherwise, and a resend passes the replay gate like any other.
+   */
+  adoptAttempt(past: PastAttempt): void;
   /** What a value that came out of `next`, returned or thrown, means. */
   outcomeOf(value: unknown, thrown: boolean): Outcome;
   /** Settles every unresolved attempt, for someone who found out otherwise (`verify`, a store). */
@@ -259,6 +310,11 @@ export interface CallContext {
   readonly call: Call;
   /** Gates to ask again after a wait; throws their refusal. The terminal calls it right before dispatch. */
   readonly admit?: (() => void) | undefined;
+  /**
+   * Runs inside all other middleware, round each dispatch, for what must be done last, such as a durable intent. `admit` is asked again
+   * after it. Set it with `withInnermost`.
+   */
+  readonly innermost?: Middleware | undefined;
 }
 
 /** Runs a call: a terminal, or a pipeline round one. */
@@ -284,8 +340,10 @@ export interface Middleware {
   readonly optionKeys?: readonly string[] | undefined;
   /** Its place in the standard order. */
   readonly seat?: Seat;
-  /** On the server side: the store that `wrapServer` announces to clients. */
-  readonly announces?: IdempotencyAnnouncement | undefined;
+  /** On the server side: the store that `wrapServer` announces to a client; `undefined` for one to whom nothing is promised. */
+  readonly announces?: ((peer: Peer) => IdempotencyAnnouncement | undefined) | undefined;
+  /** What it keeps of calls, for callers that pin their records. */
+  readonly records?: RecordKeeper | undefined;
 }
 
 /** Why `verify` is asked, and about which attempt. */

@@ -31,7 +31,8 @@ export class McpTxError extends Error {
     super(message, init.cause === undefined ? undefined : { cause: init.cause });
     Reflect.set(Error, "stackTraceLimit", limit);
     this.code = code;
-    this.outcome = { ...init.outcome, code };
+    // Adding a member to a copy costs more than all the rest of a refusal.
+    this.outcome = init.outcome.code === code ? init.outcome : { ...init.outcome, code };
   }
 
   /** Milliseconds after which to call again, when known. */
@@ -73,7 +74,13 @@ export class DeadlineError extends McpTxError {
   ) {
     super(message, "deadline", {
       ...init,
-      outcome: { status: "failure", execution: init.execution, transient: false, retryAfterMs: init.retryAfterMs },
+      outcome: {
+        status: "failure",
+        execution: init.execution,
+        transient: false,
+        retryAfterMs: init.retryAfterMs,
+        code: "deadline",
+      },
     });
   }
   static override isInstance(value: unknown): value is DeadlineError {
@@ -89,7 +96,7 @@ export class AttemptTimeoutError extends McpTxError {
     super(
       `Tool "${tool}" did not answer within ${timeoutMs} ms. It may still be running; check what it did before calling it again.`,
       "attempt_timeout",
-      { outcome: { status: "failure", execution: "unknown", transient: true } },
+      { outcome: { status: "failure", execution: "unknown", transient: true, code: "attempt_timeout" } },
     );
   }
   static override isInstance(value: unknown): value is AttemptTimeoutError {
@@ -137,11 +144,44 @@ export class RateLimitError extends McpTxError {
         execution: init.execution ?? "not-executed",
         transient: true,
         retryAfterMs: init.retryAfterMs,
+        code: "rate_limited",
       },
     });
   }
   static override isInstance(value: unknown): value is RateLimitError {
     return hasCode(value, "rate_limited");
+  }
+}
+
+/** How a failure went over the wire: a JSON-RPC error, as it is recorded and given again. */
+export interface ErrorAnswer {
+  readonly code: number;
+  readonly message: string;
+  readonly data?: unknown;
+}
+
+/** The call ran and failed earlier under the same key; this is that failure again, nothing ran this time. */
+export class ReplayedError extends McpTxError {
+  override readonly name = "ReplayedError";
+  /** The answer that was recorded; `undefined` when it was no JSON-RPC error. */
+  readonly answer: ErrorAnswer | undefined;
+
+  constructor(
+    message: string,
+    init: {
+      readonly code: OutcomeCode;
+      readonly answer?: ErrorAnswer | undefined;
+      readonly transient?: boolean | undefined;
+      readonly retryAfterMs?: number | undefined;
+      readonly cause?: unknown;
+    },
+  ) {
+    const { code, answer, transient = false, retryAfterMs, cause } = init;
+    super(message, code, { cause, outcome: { status: "failure", execution: "executed", transient, retryAfterMs } });
+    this.answer = answer;
+  }
+  static override isInstance(value: unknown): value is ReplayedError {
+    return McpTxError.isInstance(value) && "answer" in value;
   }
 }
 

@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { CallState } from "./call.js";
 import type { CallContext, Execution, IdempotencyAnnouncement, Outcome, ToolAnnotations, Verify } from "./contract.js";
 import { type ReplayQuestion, replayGate, storeCovers } from "./gate.js";
@@ -38,6 +38,7 @@ function scene(world: World = {}): Scene {
   const time = virtualTime();
   let lookups = 0;
   const { store } = world;
+  const deadline = world.timeoutMs ?? Infinity;
   const call = new CallState(
     {
       runtime: time.runtime,
@@ -59,8 +60,8 @@ function scene(world: World = {}): Scene {
       onEvent: undefined,
     },
     { tool: "pay", args: {}, meta: {}, options: { signal: world.signal } },
+    deadline,
   );
-  const deadline = world.timeoutMs === undefined ? Infinity : world.timeoutMs;
   const ctx: CallContext = { ...context({ tool: "pay" }), call, signal: world.signal, deadline };
   return {
     time,
@@ -427,4 +428,55 @@ test("takes the outcome for unknown while an attempt is under way, and does not 
   const { ask } = scene({ verify });
   expect(await ask({ outcome: failure("not-executed"), inFlight: true })).toEqual({ replay: false, reason: "unknown" });
   expect(asked).toBe(0);
+});
+
+describe("an attempt that an earlier process left", () => {
+  const past = { key: "order-1", storeId: "s-1", sentAtWall: 1_700_000_000_000 };
+  const covering = { storeId: "s-1", windowMs: 60_000, durable: true };
+
+  test("makes the call unknown, and adds no hand-over", () => {
+    const { call } = scene();
+    call.adoptAttempt(past);
+    expect(call.execution).toBe("unknown");
+    expect(call.report()).toMatchObject({ attempts: 0, execution: "unknown" });
+  });
+
+  test("may be repeated while the store that it was sent to covers it", async () => {
+    const { call, ask } = scene({ store: covering });
+    call.adoptAttempt(past);
+    expect(await ask()).toEqual({ replay: true });
+  });
+
+  test("is not repeated once the window is over, by the wall clock", async () => {
+    const { call, ask, time } = scene({ store: covering });
+    time.stepWall(60_000);
+    call.adoptAttempt(past);
+    expect(await ask()).toEqual({ replay: false, reason: "unknown" });
+  });
+
+  test("is not repeated where the store is another one, or where it carried no key", async () => {
+    for (const other of [
+      { ...past, storeId: "s-2" },
+      { ...past, key: undefined },
+    ]) {
+      const { call, ask } = scene({ store: covering });
+      call.adoptAttempt(other);
+      expect(await ask()).toEqual({ replay: false, reason: "unknown" });
+    }
+  });
+
+  test("is what verify is asked about, and what its answer resolves", async () => {
+    const verify = vi.fn(() => ({ execution: "not-executed" }) as const);
+    const { call, ask } = scene({ verify });
+    call.adoptAttempt({ ...past, sentAtWall: 1_600_000_000_000 });
+    expect(await ask()).toEqual({ replay: true });
+    expect(verify).toHaveBeenCalledWith(expect.anything(), expect.objectContaining({ sentAtWall: 1_600_000_000_000 }));
+    expect(call.execution).toBe("not-executed");
+  });
+
+  test("does not take a value that was thrown for its own", () => {
+    const { call } = scene();
+    call.adoptAttempt(past);
+    expect(call.outcomeOf(undefined, false).status).toBe("success");
+  });
 });

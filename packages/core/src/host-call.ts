@@ -1,7 +1,7 @@
 import type { CallRequest } from "./contract.js";
-import { McpTxError } from "./errors.js";
+import { McpTxError, ReplayedError } from "./errors.js";
 import { reportOf } from "./report.js";
-import { type Bag, type Message, RECEIPT_ERROR_CODE, RECEIPT_KEY, type Receipt } from "./wire.js";
+import { asBag, type Bag, type Message, RECEIPT_ERROR_CODE, RECEIPT_KEY, type Receipt, readCallMeta } from "./wire.js";
 
 /** A JSON-RPC request id. */
 export type Id = string | number;
@@ -76,6 +76,19 @@ export function envelopeOf(meta: Bag): { readonly _meta?: Bag } {
   return envelope.length === 0 ? {} : { _meta: Object.fromEntries(envelope) };
 }
 
+/**
+ * A result as its host gets it: one that said nothing of us in its request gets plain MCP, without the server's receipt. Some
+ * hosts show a model whatever metadata a result has.
+ */
+export function forHost(content: Content, { meta }: HostRequest): Content {
+  const result = asBag(content.result);
+  const own = asBag(result?._meta);
+  if (own === undefined || !(RECEIPT_KEY in own) || readCallMeta(meta) !== undefined) return content;
+  const { [RECEIPT_KEY]: _receipt, ...rest } = own;
+  const { _meta, ...bare } = { ...result };
+  return { result: Object.keys(rest).length === 0 ? bare : { ...bare, _meta: rest } };
+}
+
 const INTERNAL_ERROR = -32_603;
 
 /**
@@ -85,7 +98,10 @@ const INTERNAL_ERROR = -32_603;
  */
 export function contentOf(error: unknown): Content {
   if (error instanceof SendFailure) throw error.cause;
-  return error instanceof JsonRpcError ? error.content : { error: errorFor(error) };
+  if (error instanceof JsonRpcError) return error.content;
+  // A recorded failure reaches the host as it did the first time.
+  if (ReplayedError.isInstance(error) && error.answer !== undefined) return { error: error.answer };
+  return { error: errorFor(error) };
 }
 
 /** In words that a model can act on. */

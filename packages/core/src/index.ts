@@ -1,4 +1,5 @@
-export type { Caller, InvokeOptions, OutputSchema, OutputValidation } from "./caller.js";
+export { withGate, withInnermost } from "./admit.js";
+export { type Caller, type InvokeOptions, invokeThrough, type OutputSchema, type OutputValidation } from "./caller.js";
 export { parseRetryAfter } from "./classify.js";
 export type {
   Announcement,
@@ -17,11 +18,15 @@ export type {
   Execution,
   Handler,
   IdempotencyAnnouncement,
+  InputRound,
   Key,
   Middleware,
   Outcome,
   OutcomeCode,
+  PastAttempt,
   Peer,
+  PinnedRecord,
+  RecordKeeper,
   Runtime,
   Seat,
   Side,
@@ -35,19 +40,22 @@ export type {
 export {
   AttemptTimeoutError,
   DeadlineError,
+  type ErrorAnswer,
   McpTxError,
   type McpTxErrorInit,
   OutcomeUnknownError,
   RateLimitError,
+  ReplayedError,
   ToolError,
 } from "./errors.js";
 export { type Fetch, wrapFetch } from "./fetch.js";
 export { type ReplayDecision, type ReplayQuestion, replayGate, storeCovers } from "./gate.js";
 export { createKey } from "./key.js";
-export { compose, pipeline, type ToolMatch, when } from "./pipeline.js";
+export { Lease, type LeaseTerms, type Moment, momentOf } from "./lease.js";
+export { compose, middlewareOf, pipeline, type ToolMatch, when } from "./pipeline.js";
 export { reportOf } from "./report.js";
 export { type RunRequest, run } from "./run.js";
-export { defaultRuntime, sleepUntil } from "./runtime.js";
+export { defaultRuntime, oneRuntime, sleepUntil, startTimer } from "./runtime.js";
 export type { TransportLike } from "./tap.js";
 export { type Transaction, type TransactionOptions, transaction } from "./transaction.js";
 export { textOf } from "./value.js";

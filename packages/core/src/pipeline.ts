@@ -59,10 +59,20 @@ function missingContext(caller: Middleware | undefined): Promise<never> {
   return Promise.reject(new TypeError(`${who} without a context; write next(ctx)`));
 }
 
-/** Chains middlewares round a handler, from the right: the first is the outermost. */
+/** A terminal that first runs what a context carries for the last moment. */
+function reached(terminal: Handler): Handler {
+  return (ctx) =>
+    ctx.innermost === undefined ? terminal(ctx) : ctx.innermost({ ...ctx, innermost: undefined }, terminal);
+}
+
+/** Chains middlewares round a terminal, from the right: the first is the outermost. */
 export function fold(middleware: readonly Middleware[], terminal: Handler): Handler {
-  const last = middleware.at(-1);
-  let next: Handler = (ctx) => (isMissing(ctx) ? missingContext(last) : terminal(ctx));
+  return chain(middleware, reached(terminal));
+}
+
+function chain(middleware: readonly Middleware[], last: Handler): Handler {
+  const innermost = middleware.at(-1);
+  let next: Handler = (ctx) => (isMissing(ctx) ? missingContext(innermost) : last(ctx));
   for (let index = middleware.length - 1; index >= 0; index -= 1) {
     next = link(middleware[index] as Middleware, next, middleware[index - 1]);
   }
@@ -103,13 +113,27 @@ export function compose(middleware: readonly Middleware[]): Middleware {
   const parts = flatten(middleware, "compose");
   let bound: { readonly next: Handler; readonly handler: Handler } | undefined;
   function composed(ctx: CallContext, next: Handler): Promise<ToolResult> {
-    if (bound?.next !== next) bound = { next, handler: fold(parts, next) };
+    if (bound?.next !== next) bound = { next, handler: chain(parts, next) };
     return bound.handler(ctx);
   }
   return Object.assign(composed, {
     [Parts]: parts,
     optionKeys: unique(parts.flatMap((part) => part.optionKeys ?? [])),
   });
+}
+
+/**
+ * The middlewares that a caller made by `wrapClient` sends its calls through, outermost first; `undefined` for a caller of
+ * another making, of which nothing is known.
+ */
+export function middlewareOf(caller: object): readonly Middleware[] | undefined {
+  const parts: unknown = (caller as { readonly [Parts]?: unknown })[Parts];
+  return Array.isArray(parts) ? parts : undefined;
+}
+
+/** How a caller says what {@link middlewareOf} tells. */
+export function withParts(middleware: readonly Middleware[]): object {
+  return { [Parts]: middleware };
 }
 
 /** Which tools: an exact name, several, a pattern, or a function. */
@@ -146,7 +170,13 @@ export function when(match: ToolMatch, middleware: Middleware | readonly Middlew
   }
   const seat: Seat = inner.seat;
   Object.defineProperty(conditional, "name", { value: `when(${inner.name})` });
-  return Object.assign(conditional, { [Guarded]: { applies, middleware: inner }, optionKeys: inner.optionKeys, seat });
+  const records = parts.find((part) => part.records !== undefined)?.records;
+  return Object.assign(conditional, {
+    [Guarded]: { applies, middleware: inner },
+    optionKeys: inner.optionKeys,
+    seat,
+    records,
+  });
 }
 
 /** Whether some middleware that this call will pass honours an option. */

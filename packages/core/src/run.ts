@@ -67,7 +67,14 @@ export type Entry<T = ToolResult> = (request: CallRequest) => Promise<T>;
 /** Symbol-keyed option by which `transaction` says that it answers for the keys it made. */
 export const ClaimedKeys: unique symbol = Symbol.for("@mcp-tx/core.claimed");
 
-const CORE_KEYS: ReadonlySet<string> = new Set(["signal", "transactionId", "timeoutMs", "attemptTimeoutMs"]);
+const CORE_KEYS: ReadonlySet<string> = new Set([
+  "signal",
+  "transactionId",
+  "timeoutMs",
+  "attemptTimeoutMs",
+  "middleware",
+  "pinned",
+]);
 const NO_PEER = Object.freeze({});
 
 /** Builds the entry of a wrapper, once. */
@@ -89,7 +96,8 @@ export function createEntry<T = ToolResult>(spec: EntrySpec<T>): Entry<T> {
     completed: ({ call }, result) => completed(call, result, present),
     failed: ({ call }, error) => failed(call, error),
   };
-  const start = startOf(middleware, spec.terminal, conclusion);
+  const handler = fold(middleware, spec.terminal);
+  const start = startOf(middleware, spec.terminal, handler, conclusion);
   const { timeoutMs = spec.defaultTimeoutMs, attemptTimeoutMs } = read;
   const hasDefaults = timeoutMs !== undefined || attemptTimeoutMs !== undefined;
 
@@ -105,19 +113,21 @@ export function createEntry<T = ToolResult>(spec: EntrySpec<T>): Entry<T> {
   function begin(request: CallRequest): EntryContext {
     checkRequest(owner, request);
     const options = optionsOf(request.options);
-    const call = new CallState(settings, request);
     const limit = options.timeoutMs;
+    const deadline = limit === undefined ? Infinity : settings.runtime.now() + limit;
+    const call = new CallState(settings, request, deadline);
     const ctx: EntryContext = {
       tool: request.tool,
       args: request.args,
       meta: request.meta,
       signal: options.signal,
-      deadline: limit === undefined ? Infinity : settings.runtime.now() + limit,
+      deadline,
       attempt: 1,
       side,
       options,
       call,
       admit: undefined,
+      innermost: undefined,
     };
     if (request.options !== NO_OPTIONS) checkCallOptions(owner, ctx, middleware);
     return ctx;
@@ -125,7 +135,9 @@ export function createEntry<T = ToolResult>(spec: EntrySpec<T>): Entry<T> {
 
   return (request) => {
     try {
-      return start(begin(request));
+      const ctx = begin(request);
+      const own = ctx.options.middleware;
+      return own === undefined ? start(ctx) : conclude((inner) => own(inner, handler), ctx, conclusion);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -141,10 +153,10 @@ function peerOf(said: Peer | undefined, known: EntrySpec["peer"]): CallSettings[
 function startOf<T>(
   middleware: readonly Middleware[],
   terminal: Terminal,
+  handler: Handler,
   conclusion: Conclusion<EntryContext, T>,
 ): (ctx: EntryContext) => Promise<T> {
   if (middleware.length === 0 && terminal.alone !== undefined) return terminal.alone(conclusion);
-  const handler = fold(middleware, terminal);
   return (ctx) => conclude(handler, ctx, conclusion);
 }
 
@@ -205,8 +217,11 @@ function checkCallOptions(owner: string, ctx: CallContext, middleware: readonly 
   checkString(owner, "transactionId", options.transactionId);
   timeout(options.timeoutMs, `${owner}: timeoutMs`);
   timeout(options.attemptTimeoutMs, `${owner}: attemptTimeoutMs`);
+  const own = callback<Middleware>()(options.middleware, `${owner}: middleware`);
+  callback()(options.pinned, `${owner}: pinned`);
+  const layers = own === undefined ? middleware : [own, ...middleware];
   for (const key of Object.keys(options)) {
-    if (options[key] === undefined || CORE_KEYS.has(key) || claims(middleware, key, ctx)) continue;
+    if (options[key] === undefined || CORE_KEYS.has(key) || claims(layers, key, ctx)) continue;
     if (key === "idempotencyKey") {
       if (keyIsHonoured(ctx)) continue;
       throw new TypeError(

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Runtime } from "./contract.js";
-import { defaultRuntime, MAX_TIMER_MS, sleepUntil, startTimer } from "./runtime.js";
-import { countingSignal, virtualTime } from "./testing/index.js";
+import { defaultRuntime, MAX_TIMER_MS, oneRuntime, sleepUntil, startTimer } from "./runtime.js";
+import { context, countingSignal, virtualTime } from "./testing/index.js";
 
 beforeEach(() => vi.useFakeTimers());
 afterEach(() => vi.useRealTimers());
@@ -162,4 +162,12 @@ test("a timer that is cancelled just after its sleep is over does not call back"
   cancel();
   await vi.advanceTimersByTimeAsync(1);
   expect(callback).not.toHaveBeenCalled();
+});
+
+test("keeps an instance on the runtime of its first call, and names who refuses another", () => {
+  const runtimeOf = oneRuntime("limiter");
+  const [first, second] = [virtualTime().runtime, virtualTime().runtime];
+  expect(runtimeOf(context({}, { runtime: first }).call)).toBe(first);
+  expect(runtimeOf(context({}, { runtime: first }).call)).toBe(first);
+  expect(() => runtimeOf(context({}, { runtime: second }).call)).toThrow(/^limiter: runtime must be the same/);
 });

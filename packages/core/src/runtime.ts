@@ -1,4 +1,4 @@
-import type { Runtime } from "./contract.js";
+import type { Call, Runtime } from "./contract.js";
 
 /** The longest delay that `setTimeout` takes; anything longer fires at once. */
 export const MAX_TIMER_MS = 2_147_483_647;
@@ -43,7 +43,7 @@ registry[RegistryKey] ??= Object.freeze({
 export const defaultRuntime: Runtime = registry[RegistryKey];
 
 /**
- * Runs `callback` after `ms` on a runtime's clock.
+ * Runs `callback` once, after at least `ms` on a runtime's clock. Longer delays than a process timer takes are fine.
  *
  * @returns the cancellation
  */
@@ -56,6 +56,23 @@ export function startTimer(runtime: Runtime, ms: number, callback: () => void): 
   };
   sleepUntil(runtime, runtime.now() + ms, controller.signal).then(ring, () => undefined);
   return () => controller.abort();
+}
+
+/**
+ * Keeps a stateful middleware on the clock of its first call: the times of two clocks cannot be compared.
+ *
+ * @param owner - whose state it is, for the message: `"circuitBreaker"`
+ * @returns the call's runtime; throws a TypeError for a call with another one
+ */
+export function oneRuntime(owner: string): (call: Call) => Runtime {
+  let kept: Runtime | undefined;
+  return ({ runtime }) => {
+    kept ??= runtime;
+    if (runtime === kept) return runtime;
+    throw new TypeError(
+      `${owner}: runtime must be the same for every call of one instance, whose times it keeps; make an instance for each`,
+    );
+  };
 }
 
 /**

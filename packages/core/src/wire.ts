@@ -1,4 +1,4 @@
-import type { Announcement, Execution, IdempotencyAnnouncement, OutcomeCode } from "./contract.js";
+import type { Announcement, Execution, IdempotencyAnnouncement, InputRound, OutcomeCode } from "./contract.js";
 
 /** Under `capabilities.experimental` in the handshake eras, `capabilities.extensions` in the stateless one. */
 export const ANNOUNCEMENT_KEY = "dev.mcp-tx/reliability";
@@ -38,6 +38,12 @@ function isBagOrAbsent(value: unknown): boolean {
 export function isCallable(params: Bag | undefined): params is CallParams {
   if (typeof params?.name !== "string" || params.name === "") return false;
   return isBagOrAbsent(params.arguments) && isBagOrAbsent(params._meta);
+}
+
+/** The answer to an `input_required` result that a request carries, wherever its SDK puts the two fields. */
+export function inputRoundOf(carrier: Bag | undefined): InputRound | undefined {
+  const { inputResponses, requestState } = carrier ?? {};
+  return inputResponses === undefined && requestState === undefined ? undefined : { inputResponses, requestState };
 }
 
 /** What a client tells an announcing server about a request. */

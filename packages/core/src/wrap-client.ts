@@ -17,13 +17,13 @@ import type {
 } from "./contract.js";
 import { facade } from "./facade.js";
 import { overRounds } from "./input-rounds.js";
-import { flatten } from "./pipeline.js";
+import { flatten, withParts } from "./pipeline.js";
 import { reportOf } from "./report.js";
 import { ClaimedKeys, createEntry, NO_OPTIONS, NOTHING } from "./run.js";
 import { defaultRuntime, MAX_TIMER_MS, startTimer } from "./runtime.js";
 import { type Watch, watch } from "./tap.js";
 import { type Limit, timeoutOutcome } from "./terminal.js";
-import { asBag, type Bag, CALL_META_KEY, type CallMeta, readAnnouncement } from "./wire.js";
+import { asBag, type Bag, CALL_META_KEY, type CallMeta, inputRoundOf, readAnnouncement } from "./wire.js";
 import { type OpenAttempt, openAttempt, type Wire, WireKey } from "./wire-attempt.js";
 
 /** The part of an MCP client, of either SDK line, that is used here. */
@@ -160,8 +160,12 @@ function timingOf(ctx: CallContext, limit: Limit | undefined): Timing {
   const request: ClientRequest = ctx.call.request;
   const given = request.sdkOptions;
   const signal = ctx.signal === undefined ? undefined : { signal: ctx.signal };
-  if (limit === undefined) return { sdkOptions: merge(given, signal), hard: undefined, delegated: undefined };
   const own = typeof given?.timeout === "number" ? given.timeout : Infinity;
+  if (limit === undefined) {
+    // Detached from a deadline that the caller did give: the SDK's own default of a minute is not what was asked for.
+    const patient = ctx.call.deadline !== Infinity && own === Infinity ? { timeout: MAX_TIMER_MS } : undefined;
+    return { sdkOptions: merge(merge(given, signal), patient), hard: undefined, delegated: undefined };
+  }
   const ownLimit: Limit | undefined = own < limit.ms ? { ms: own, isDeadline: false } : undefined;
   const sdkCannot = ctx.call.runtime !== defaultRuntime || given?.resetTimeoutOnProgress === true;
   if (sdkCannot) {
@@ -331,9 +335,10 @@ export function wrapClient<C extends ClientLike>(
   const sdk = client as ClientLike as Sdk;
   const isV2 = typeof sdk.getProtocolEra === "function";
   const endpoint = new ClientEndpoint(sdk);
+  const layers = flatten(middleware, "wrapClient");
   const enter = createEntry({
     owner: "wrapClient",
-    middleware: flatten(middleware, "wrapClient"),
+    middleware: layers,
     terminal: clientTerminal(sdk, endpoint, isV2),
     side: "client",
     endpoint,
@@ -349,6 +354,7 @@ export function wrapClient<C extends ClientLike>(
       args: (bag?.arguments ?? NOTHING) as Bag,
       meta: (bag?._meta ?? NOTHING) as Bag,
       options: callOptions,
+      round: inputRoundOf(bag),
       params: bag,
       resultSchema: isV2 ? undefined : rest[0],
       sdkOptions,
@@ -361,5 +367,5 @@ export function wrapClient<C extends ClientLike>(
     const request: ClientRequest = { tool, args, meta: NOTHING, options: callOptions, sdkOptions };
     return enter(request);
   });
-  return facade(client, { ...caller, callTool, [Wrapped]: true }) as WrappedClient<C>;
+  return facade(client, { ...caller, ...withParts(layers), callTool, [Wrapped]: true }) as WrappedClient<C>;
 }

@@ -1,18 +1,19 @@
 import type {
   Announcement,
-  CallContext,
   CallOptions,
   CallReport,
   CallRequest,
   Handler,
   IdempotencyAnnouncement,
+  InputRound,
   Middleware,
   Outcome,
   Peer,
   ToolResult,
   WrapOptions,
 } from "./contract.js";
-import { McpTxError } from "./errors.js";
+import { type ErrorAnswer, McpTxError, ReplayedError } from "./errors.js";
+import { extraFor } from "./handler-extra.js";
 import { flatten } from "./pipeline.js";
 import { reportOf } from "./report.js";
 import { ClaimedKeys, createEntry, type Entry, NO_OPTIONS, NOTHING } from "./run.js";
@@ -22,6 +23,7 @@ import {
   asBag,
   type Bag,
   type CallMeta,
+  inputRoundOf,
   isCallable,
   RECEIPT_ERROR_CODE,
   RECEIPT_KEY,
@@ -48,6 +50,7 @@ export interface ServerLike {
 interface LowLevelServer {
   readonly _requestHandlers?: unknown;
   readonly _capabilities?: unknown;
+  readonly _serverInfo?: unknown;
   readonly transport?: unknown;
   registerCapabilities?(capabilities: Bag): void;
 }
@@ -67,19 +70,30 @@ class WireError extends Error {
   constructor(
     readonly code: number,
     message: string,
-    readonly data?: Bag,
+    readonly data?: unknown,
   ) {
     super(message);
   }
 }
 
 /** What an SDK hands to a handler about its request: v1 `extra`, v2 `ctx`. */
-function readExtra(extra: unknown): { readonly signal: AbortSignal | undefined; readonly peer: Peer } {
+function readExtra(
+  extra: unknown,
+  params?: Bag,
+): {
+  readonly signal: AbortSignal | undefined;
+  readonly peer: Peer;
+  readonly round: InputRound | undefined;
+} {
   const bag = asBag(extra);
   const v2 = asBag(bag?.mcpReq);
   const signal = (v2?.signal ?? bag?.signal) as AbortSignal | undefined;
   const sessionId = typeof bag?.sessionId === "string" ? bag.sessionId : undefined;
-  return { signal, peer: { sessionId, authInfo: bag?.authInfo ?? asBag(bag?.http)?.authInfo } };
+  const peer = { sessionId, authInfo: bag?.authInfo ?? asBag(bag?.http)?.authInfo };
+  const { inputResponses, requestState } = v2 ?? {};
+  // SDK v2 gives the state through a function; there it is also for a request that has none.
+  const state = typeof requestState === "function" ? requestState() : requestState;
+  return { signal, peer, round: inputRoundOf({ inputResponses, requestState: state }) ?? inputRoundOf(params) };
 }
 
 /** Runs the server's own handler with what the pipeline made of the request. */
@@ -90,16 +104,6 @@ const runHandler: Handler = (ctx) => {
   const params = changed ? { ...raw.params, name: ctx.tool, arguments: ctx.args, _meta: ctx.meta } : raw.params;
   return handler(changed ? { ...raw, params } : raw, extraFor(ctx, extra)) as Promise<ToolResult>;
 };
-
-/** What the SDK tells the handler about its request, with the signal and the metadata that the pipeline made of it. */
-function extraFor({ call, signal, meta }: CallContext, extra: unknown): unknown {
-  const { request } = call;
-  if (signal === request.options.signal && meta === request.meta) return extra;
-  const bag = asBag(extra);
-  const v2 = asBag(bag?.mcpReq);
-  const changes = { signal, ...(meta !== request.meta && { _meta: meta }) };
-  return v2 === undefined ? { ...bag, ...changes } : { ...bag, mcpReq: { ...v2, ...changes } };
-}
 
 function callOptionsOf(meta: CallMeta | undefined, signal: AbortSignal | undefined, honoursKeys: boolean): CallOptions {
   if (meta === undefined) return signal === undefined ? NO_OPTIONS : { signal };
@@ -149,8 +153,19 @@ function withErrorReceipt(error: unknown, meta: CallMeta | undefined): unknown {
   });
 }
 
+/** An error answer from a record: it goes out as it did the first time. */
+function replayed(error: ReplayedError, { code, message, data }: ErrorAnswer, meta: CallMeta | undefined): WireError {
+  const report = reportOf(error);
+  const bag = data === undefined ? {} : asBag(data);
+  if (meta === undefined || report === undefined || bag === undefined || Array.isArray(data))
+    return new WireError(code, message, data);
+  const receipt = receiptOf(meta, report, { execution: "executed", code: error.code });
+  return new WireError(code, message, { ...bag, [RECEIPT_KEY]: receipt });
+}
+
 /** A refusal of ours: a receipt for an aware client, an ordinary tool error for a plain one. */
 function refusal(error: McpTxError, meta: CallMeta | undefined): ToolResult {
+  if (ReplayedError.isInstance(error) && error.answer !== undefined) throw replayed(error, error.answer, meta);
   const report = reportOf(error);
   if (meta === undefined || report === undefined) {
     return { content: [{ type: "text", text: error.message }], isError: true };
@@ -160,10 +175,22 @@ function refusal(error: McpTxError, meta: CallMeta | undefined): ToolResult {
   throw new WireError(RECEIPT_ERROR_CODE, error.message, { [RECEIPT_KEY]: receipt });
 }
 
-function announcementOf(middleware: readonly Middleware[], earlier: Announcement | undefined): Announcement {
-  const own = middleware.find((layer) => layer.announces !== undefined)?.announces;
-  const idempotency: IdempotencyAnnouncement | undefined = own ?? earlier?.idempotency;
+function announcementOf(idempotency: IdempotencyAnnouncement | undefined): Announcement {
   return idempotency === undefined ? { version: WIRE_VERSION } : { version: WIRE_VERSION, idempotency };
+}
+
+/** The capabilities that go to one client: what is announced may depend on who it is. */
+function announceTo(result: unknown, announcement: Announcement): unknown {
+  const bag = asBag(result);
+  const capabilities = asBag(bag?.capabilities);
+  if (capabilities === undefined) return result;
+  const changed: Record<string, unknown> = { ...capabilities };
+  for (const place of ["experimental", "extensions"]) {
+    const entries = asBag(changed[place]);
+    if (entries !== undefined && ANNOUNCEMENT_KEY in entries)
+      changed[place] = { ...entries, [ANNOUNCEMENT_KEY]: announcement };
+  }
+  return { ...bag, capabilities: changed };
 }
 
 /**
@@ -189,32 +216,56 @@ export function wrapServer<S extends ServerLike>(
   }
   if (low.transport !== undefined) throw new TypeError("wrapServer: wrap the server before it connects");
   const layers = flatten(middleware, "wrapServer");
-  const honoursKeys = layers.some((layer) => layer.optionKeys?.includes("idempotencyKey") === true);
+  const takesKeys = layers.some((layer) => layer.optionKeys?.includes("idempotencyKey") === true);
+  const announces = layers.find((layer) => layer.announces !== undefined)?.announces;
+  const honoursKeys = (peer: Peer): boolean => takesKeys && (announces === undefined || announces(peer) !== undefined);
   const enter = createEntry({
     owner: "wrapServer",
     middleware: layers,
     terminal: localTerminal(runHandler),
     side: "server",
+    peer: { server: nameOf(low) },
     options,
   });
-  const announcement = { [ANNOUNCEMENT_KEY]: announcementOf(layers, readAnnouncement(low._capabilities)) };
+  const known = announces === undefined ? readAnnouncement(low._capabilities)?.idempotency : announces(NO_PEER);
+  const announcement = { [ANNOUNCEMENT_KEY]: announcementOf(known) };
   low.registerCapabilities?.({ experimental: announcement, extensions: announcement });
-  intercept(handlers, (handler) => wrapHandler(handler, enter, honoursKeys));
+  intercept(handlers, TOOLS_CALL, (handler) => wrapHandler(handler, enter, honoursKeys));
+  if (announces !== undefined) {
+    const greet = (handler: RequestHandler): RequestHandler => {
+      return async (raw, extra) =>
+        announceTo(await handler(raw, extra), announcementOf(announces(readExtra(extra).peer)));
+    };
+    for (const method of GREETINGS) intercept(handlers, method, greet);
+  }
   return server;
 }
 
-/** Replaces the `tools/call` entry of a server's handler table, the present one and every later one. */
-function intercept(handlers: Map<string, unknown>, wrap: (handler: RequestHandler) => RequestHandler): void {
+const NO_PEER: Peer = Object.freeze({});
+/** The requests whose answer holds the server's capabilities. */
+const GREETINGS = ["initialize", "server/discover"];
+
+function nameOf(server: LowLevelServer): string | undefined {
+  const name = asBag(server._serverInfo)?.name;
+  return typeof name === "string" ? name : undefined;
+}
+
+/** Replaces one entry of a server's handler table, the present one and every later one. */
+function intercept(
+  handlers: Map<string, unknown>,
+  method: string,
+  wrap: (handler: RequestHandler) => RequestHandler,
+): void {
   const { set } = handlers;
   /** Past the `set` of an earlier wrapping, which must not wrap what is round it. */
   const wrapPresent = (): void => {
-    const present = handlers.get(TOOLS_CALL);
-    if (typeof present === "function") Map.prototype.set.call(handlers, TOOLS_CALL, wrap(present as RequestHandler));
+    const present = handlers.get(method);
+    if (typeof present === "function") Map.prototype.set.call(handlers, method, wrap(present as RequestHandler));
   };
   wrapPresent();
-  handlers.set = (method, handler) => {
-    set.call(handlers, method, handler);
-    if (method === TOOLS_CALL) wrapPresent();
+  handlers.set = (name, handler) => {
+    set.call(handlers, name, handler);
+    if (name === method) wrapPresent();
     return handlers;
   };
 }
@@ -222,22 +273,23 @@ function intercept(handlers: Map<string, unknown>, wrap: (handler: RequestHandle
 /** Stands for no error of the handler: anything else may be thrown, `undefined` too. */
 const NOTHING_THROWN: unique symbol = Symbol("nothing thrown");
 
-function wrapHandler(handler: RequestHandler, enter: Entry, honoursKeys: boolean): RequestHandler {
+function wrapHandler(handler: RequestHandler, enter: Entry, honoursKeys: (peer: Peer) => boolean): RequestHandler {
   return async (raw, extra) => {
     const { params } = raw;
     // Malformed: the SDK's own answer is the right one.
     if (!isCallable(params)) return handler(raw, extra);
     const meta = readCallMeta(params._meta);
-    const { signal, peer } = readExtra(extra);
+    const { signal, peer, round } = readExtra(extra, params);
     let thrown: unknown = NOTHING_THROWN;
     const request: ServerRequest = {
       tool: params.name,
-      args: (params.arguments ?? NOTHING) as Bag,
-      meta: (params._meta ?? NOTHING) as Bag,
-      options: callOptionsOf(meta, signal, honoursKeys),
+      args: params.arguments ?? NOTHING,
+      meta: params._meta ?? NOTHING,
+      options: callOptionsOf(meta, signal, honoursKeys(peer)),
       raw,
       extra,
       peer,
+      round,
       handler: async (changed, given) => {
         try {
           return await handler(changed, given);

@@ -17,6 +17,7 @@ import {
   type Content,
   contentOf,
   envelopeOf,
+  forHost,
   type HostRequest,
   type Id,
   JsonRpcError,
@@ -29,7 +30,7 @@ import { createEntry, type Entry, NOTHING } from "./run.js";
 import { startTimer } from "./runtime.js";
 import { type TransportLike, type Watch, watch } from "./tap.js";
 import { type Limit, timeoutError, timeoutOutcome } from "./terminal.js";
-import { asBag, type Bag, CALL_META_KEY, isCallable, type Message, readAnnouncement } from "./wire.js";
+import { asBag, type Bag, CALL_META_KEY, inputRoundOf, isCallable, type Message, readAnnouncement } from "./wire.js";
 import { type OpenAttempt, openAttempt, type Wire, WireKey } from "./wire-attempt.js";
 
 /** Hosts give up after 60 s, and the model then calls again: be done before. */
@@ -129,6 +130,7 @@ class TransportPipeline implements Endpoint {
       args: (params.arguments ?? NOTHING) as Bag,
       meta: (params._meta ?? NOTHING) as Bag,
       options: { signal: controller.signal },
+      round: inputRoundOf(params),
       message,
       id,
       sendOptions,
@@ -148,11 +150,13 @@ class TransportPipeline implements Endpoint {
   }
 
   /** Answers the host: with the server's own message, under the host's id, where the pipeline left its content alone. */
-  #answer(content: Content, { id, active, answer, extra, closes }: HostRequest): void {
+  #answer(content: Content, request: HostRequest): void {
+    const { id, active, answer, extra, closes } = request;
     // A cancelled request gets no answer, nor does one whose host has heard that the connection closed.
     if (active.controller.signal.aborted || closes !== this.#closes) return;
     const isTheirs = answer !== undefined && answer.result === content.result && answer.error === content.error;
-    this.host.onmessage?.(isTheirs ? { ...answer, id } : { jsonrpc: "2.0", id, ...content }, extra);
+    const plain = forHost(content, request);
+    this.host.onmessage?.({ ...(isTheirs ? answer : { jsonrpc: "2.0" }), id, ...plain }, extra);
   }
 
   // From the server

@@ -129,10 +129,10 @@ const broken: readonly (readonly [rule: string, flaw: string, factory: () => Mid
     /must carry the call it came with/,
   ],
   [
-    "runs next with a context of the same call",
+    "settles a call at its deadline while the tool runs",
     "drops the deadline",
     () => named((ctx, next) => next({ ...ctx, deadline: Infinity })),
-    /later deadline/,
+    /deadline in 500 ms/,
   ],
   [
     "runs next with a context of the same call",

@@ -30,14 +30,25 @@ const CONTEXT_KEYS: readonly string[] = [
   "options",
   "call",
   "admit",
+  "innermost",
 ] satisfies readonly (keyof CallContext)[];
-const CORE_OPTIONS: readonly string[] = ["signal", "transactionId", "timeoutMs", "attemptTimeoutMs"];
+const OPTIONAL_KEYS: readonly string[] = ["admit", "innermost"];
+const CORE_OPTIONS: readonly string[] = [
+  "signal",
+  "transactionId",
+  "timeoutMs",
+  "attemptTimeoutMs",
+  "middleware",
+  "pinned",
+];
 /** Nobody claims this one. */
 const STRAY_OPTION = "dev.mcp-tx/unclaimed";
 const CONCURRENT_CALLS = 100;
 const SEQUENTIAL_CALLS = 1000;
 /** Virtual milliseconds in which an aborted call must be over. */
 const PATIENCE_MS = 60_000;
+/** Time that a call has in all where its deadline is looked at. */
+const DEADLINE_MS = 500;
 
 function check(condition: boolean, message: string): asserts condition {
   if (!condition) throw new Error(`middlewareContract: ${message}`);
@@ -156,7 +167,6 @@ async function keepsCall(contract: Contract): Promise<void> {
   );
   check(inner.call === outer.call, "the context given to next must carry the call it came with");
   check(inner.signal !== undefined, "the context given to next must carry a signal when its own context has one");
-  check(inner.deadline <= outer.deadline, "the context given to next must not have a later deadline than its own");
   check(inner.attempt >= 1, `the context given to next must count attempts from 1, got ${String(inner.attempt)}`);
 }
 
@@ -233,6 +243,18 @@ async function settlesOnAbort(contract: Contract): Promise<void> {
   );
 }
 
+/** A context may have a later deadline: work that is detached from its callers. The call itself may not. */
+async function settlesAtDeadline(contract: Contract): Promise<void> {
+  const bench = new Bench(contract, [{ hang: true }]);
+  let isOver = false;
+  const call = bench.call({ timeoutMs: DEADLINE_MS }).then(() => {
+    isOver = true;
+  });
+  await bench.time.advance(DEADLINE_MS);
+  check(isOver, `a call with a deadline in ${DEADLINE_MS} ms must be over then, though the tool still runs`);
+  await call;
+}
+
 async function leaksNoListener(contract: Contract): Promise<void> {
   const steps: ScriptedStep[] = Array.from({ length: SEQUENTIAL_CALLS }, (_, index) =>
     index % 2 === 0 ? { result: someResult() } : { result: { ...someResult(), isError: true } },
@@ -263,7 +285,7 @@ async function passesContext(contract: Contract): Promise<void> {
       `next must be called with a context, got ${show(passed)}; write next(ctx)`,
     );
     check(rest.length === 0, "next takes the context and nothing else");
-    const missing = CONTEXT_KEYS.find((key) => key !== "admit" && !(key in passed));
+    const missing = CONTEXT_KEYS.find((key) => !OPTIONAL_KEYS.includes(key) && !(key in passed));
     check(
       missing === undefined,
       `the context given to next lacks "${String(missing)}"; derive it with { ...ctx, ... }`,
@@ -347,6 +369,7 @@ export function middlewareContract(
     "changes nothing of context, arguments, metadata and options": doesNotMutate,
     "does not run a call that is aborted already": refusesAborted,
     "settles a call that is aborted while the tool runs": settlesOnAbort,
+    "settles a call at its deadline while the tool runs": settlesAtDeadline,
     "leaves no abort listener behind": leaksNoListener,
     "is a named function": isNamed,
     "shares no state with another of the same factory": sharesNothing,
