@@ -630,3 +630,14 @@ test("a budget that throws does not replace what the call came to", async () => 
   const bad = pipeline([retry({ budget })], scriptedTool([{ error: refused() }, { result: OK }]));
   await expect(run(bad, { tool: "t" }, { classifiers: [readFaults] })).rejects.toThrow("fault");
 });
+
+test("plans its waits by the caller's deadline where the context's is later", async () => {
+  const time = virtualTime();
+  const detach: Middleware = (ctx, next) => next({ ...ctx, deadline: Infinity });
+  const tool = scriptedTool([{ error: new RateLimitError("tool", { retryAfterMs: 10_000 }) }], { repeatLast: true });
+  const limited: Middleware = () => Promise.reject(new RateLimitError("tool", { retryAfterMs: 10_000 }));
+  const handler = pipeline([detach, retry(), limited], tool);
+  const call = run(handler, { tool: "tool", options: { timeoutMs: 1000 } }, { runtime: time.runtime });
+  await expect(time.run(call)).rejects.toSatisfy(RateLimitError.isInstance);
+  expect(time.now()).toBe(0);
+});

@@ -232,9 +232,10 @@ class Repetition {
   /** Ends with the last failure; where the server said when to come back and there is no time for it, with that. */
   #giveUp(failure: Failure, wait: Wait | undefined): Ending {
     if (this.#isMisleading(failure)) return this.#endUnknown(failure);
-    if (wait?.isServers !== true || !failure.thrown) return conclude(failure);
-    const { tool, call } = this.#ctx;
     const { retryAfterMs, status } = failure.outcome;
+    // A refusal says by itself when to come back.
+    if (wait?.isServers !== true || !failure.thrown || status === "rejected") return conclude(failure);
+    const { tool, call } = this.#ctx;
     const { execution } = call;
     if (status === "throttled") throw new RateLimitError(tool, { retryAfterMs, execution, cause: failure.value });
     const message = `Tool "${tool}" failed and asks to be called again in ${wait.delayMs} ms, which is past the time this call has.`;
@@ -274,9 +275,10 @@ class Repetition {
   }
 
   #timeLeft(): number {
-    if (this.#ctx.deadline === Infinity && this.#policy.maxElapsedMs === Infinity) return Infinity;
+    const deadline = Math.min(this.#ctx.deadline, this.#ctx.call.deadline);
+    if (deadline === Infinity && this.#policy.maxElapsedMs === Infinity) return Infinity;
     const now = this.#now();
-    return Math.min(this.#ctx.deadline - now, this.#policy.maxElapsedMs - (now - this.#startedAt));
+    return Math.min(deadline - now, this.#policy.maxElapsedMs - (now - this.#startedAt));
   }
 
   /** Counts the next attempt, whose number it returns, and tells whoever listens. */
