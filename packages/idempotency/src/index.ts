@@ -1,0 +1,11 @@
+export {
+  IdempotencyConflictError,
+  IdempotencyInProgressError,
+  StoreMismatchError,
+  StoreUnavailableError,
+} from "./errors.js";
+export type { IdempotencyOutcome } from "./events.js";
+export { fingerprintOf } from "./fingerprint.js";
+export { idempotency } from "./idempotency.js";
+export { type MemoryStoreOptions, memoryStore } from "./memory-store.js";
+export type { IdempotencyOptions } from "./options.js";
