@@ -1,0 +1,2 @@
+export type { PostgresClient, PostgresQuery } from "./client.js";
+export { type PostgresStore, type PostgresStoreOptions, postgresStore } from "./postgres-store.js";

@@ -1,0 +1,172 @@
+import type {
+  IdempotencyClaim,
+  IdempotencyClaimed,
+  IdempotencyRecord,
+  IdempotencySettlement,
+  IdempotencyState,
+  IdempotencyStore,
+} from "@mcp-tx/core/stores";
+import type { Connection, NamedStatement } from "./connection.js";
+import * as sql from "./idempotency-sql.js";
+import { checkText } from "./text.js";
+
+/** A row of the table: its types are enforced by SQLite (`STRICT`), numbers may be given as bigint. */
+interface Row {
+  readonly key: string;
+  readonly fingerprint: string;
+  readonly token: string;
+  readonly state: IdempotencyState;
+  readonly epoch: number | bigint;
+  readonly lease_until: number;
+  readonly expires_at: number;
+  readonly sent_at_wall: number;
+  readonly sent_to: string | null;
+  readonly outcome: string | null;
+}
+
+function recordOf(values: Readonly<Record<string, unknown>>): IdempotencyRecord {
+  // It has been selected with all columns of the table.
+  const row = values as unknown as Row;
+  return {
+    key: row.key,
+    fingerprint: row.fingerprint,
+    token: row.token,
+    state: row.state,
+    epoch: Number(row.epoch),
+    outcome: row.outcome ?? undefined,
+    leaseUntil: row.lease_until,
+    expiresAt: row.expires_at,
+    sentAtWall: row.sent_at_wall,
+    sentTo: row.sent_to ?? undefined,
+  };
+}
+
+/** What a claim that won has written. */
+function claimedRecord(key: string, claim: IdempotencyClaim, leaseUntil: number): IdempotencyRecord {
+  return {
+    key,
+    fingerprint: claim.fingerprint,
+    token: claim.token,
+    state: "pending",
+    epoch: claim.epoch,
+    outcome: undefined,
+    leaseUntil,
+    expiresAt: Infinity,
+    sentAtWall: claim.sentAtWall,
+    sentTo: claim.sentTo,
+  };
+}
+
+/**
+ * Idempotency records in a table.
+ *
+ * @remarks
+ * Whatever changes a record is one statement that decides and writes under SQLite's lock. Where it changed nothing, a second one
+ * looks why: what it then sees is the answer at that moment, and a claim that could win by then is tried again.
+ */
+export class SqliteIdempotencyStore implements IdempotencyStore {
+  readonly storeId: string;
+  readonly durable: boolean;
+  readonly #connection: Connection;
+  readonly #claim: NamedStatement;
+  readonly #standing: NamedStatement;
+  readonly #get: NamedStatement;
+  readonly #extend: NamedStatement;
+  readonly #settle: NamedStatement;
+  readonly #settled: NamedStatement;
+  readonly #release: NamedStatement;
+  readonly #expire: NamedStatement;
+  readonly #remove: NamedStatement;
+  readonly #turn: NamedStatement;
+
+  constructor(connection: Connection, table: string, identity: { storeId: string; durable: boolean }) {
+    this.#connection = connection;
+    this.storeId = identity.storeId;
+    this.durable = identity.durable;
+    this.#claim = connection.prepare(sql.claimSql(table));
+    this.#standing = connection.prepare(sql.standingSql(table));
+    this.#get = connection.prepare(sql.getSql(table));
+    this.#extend = connection.prepare(sql.extendSql(table));
+    this.#settle = connection.prepare(sql.settleSql(table));
+    this.#settled = connection.prepare(sql.settledSql(table));
+    this.#release = connection.prepare(sql.releaseSql(table));
+    this.#expire = connection.prepare(sql.expireSql(table));
+    this.#remove = connection.prepare(sql.removeSql(table));
+    this.#turn = connection.prepare(sql.turnSql(table));
+  }
+
+  claim(key: string, claim: IdempotencyClaim): Promise<IdempotencyClaimed> {
+    return this.#connection.do((now) => {
+      const { fingerprint, token, epoch, sentAtWall, sentTo } = claim;
+      checkText("the key", key);
+      checkText("the claim", fingerprint);
+      checkText("the claim", token);
+      checkText("the claim", sentTo);
+      const leaseUntil = now + claim.leaseMs;
+      const values = {
+        key,
+        fingerprint,
+        token,
+        epoch,
+        leaseUntil,
+        sentAtWall,
+        sentTo: sentTo ?? null,
+        takeover: claim.takeover ?? null,
+        now,
+      };
+      for (;;) {
+        if (this.#claim.run(values) > 0) return { won: true, record: claimedRecord(key, claim, leaseUntil) };
+        const standing = this.#standing.get(values);
+        // None, or one that does not stand against the claim: another process was there in between.
+        if (standing !== undefined && Number(standing["wins"]) === 0) return { won: false, record: recordOf(standing) };
+      }
+    });
+  }
+
+  extend(key: string, token: string, leaseMs: number): Promise<boolean> {
+    return this.#connection.do((now) => {
+      checkText("the key", key);
+      return this.#extend.run({ key, token, now, leaseUntil: now + leaseMs }) > 0;
+    });
+  }
+
+  settle(key: string, token: string, settlement: IdempotencySettlement): Promise<boolean> {
+    return this.#connection.do((now) => {
+      const { state, outcome = null, ttlMs, epoch = null } = settlement;
+      checkText("the key", key);
+      checkText("the outcome", outcome);
+      const expiresAt = state === "unknown" ? Infinity : now + ttlMs;
+      if (this.#settle.run({ key, token, state, outcome, expiresAt, epoch }) > 0) return true;
+      return this.#settled.get({ key, token, now }) !== undefined;
+    });
+  }
+
+  release(key: string, token: string): Promise<boolean> {
+    return this.#connection.do((now) => {
+      checkText("the key", key);
+      return this.#release.run({ key, token }) > 0 || this.#get.get({ key, now }) === undefined;
+    });
+  }
+
+  get(key: string): Promise<IdempotencyRecord | undefined> {
+    return this.#connection.do((now) => {
+      checkText("the key", key);
+      const row = this.#get.get({ key, now });
+      return row === undefined ? undefined : recordOf(row);
+    });
+  }
+
+  expire(key: string, token: string, ttlMs: number): Promise<boolean> {
+    return this.#connection.do((now) => {
+      checkText("the key", key);
+      return this.#expire.run({ key, token, now, expiresAt: now + ttlMs }) > 0;
+    });
+  }
+
+  async sweep(limit: number): Promise<number> {
+    if (!(limit >= 1)) return 0;
+    const most = Math.floor(Math.min(limit, Number.MAX_SAFE_INTEGER));
+    const removed = await this.#connection.do((now) => this.#remove.run({ now, limit: most }));
+    return removed + (await this.#connection.do((now) => this.#turn.run({ now, limit: most - removed })));
+  }
+}
