@@ -1,9 +1,16 @@
-/** The guide's multi-step workflow with transaction tracking: download, validate, process, upload. */
+/**
+ * The guide's multi-step workflow with transaction tracking: download, validate, process, upload. Given the id of a workflow
+ * that has run before, whether it got through or died half-way, it executes only what was not done yet.
+ *
+ * Usage: tsx workflow.ts <workflow id> <folder of the records> <source url>
+ */
 
-import assert from "node:assert/strict";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Caller, type Transaction, transaction, wrapClient } from "@mcp-tx/core";
+import { idempotency } from "@mcp-tx/idempotency";
 import { retry } from "@mcp-tx/retry";
+import { sqliteStore } from "@mcp-tx/sqlite";
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { z } from "zod";
@@ -16,8 +23,9 @@ const Uploaded = z.object({ url: z.string() });
 type Workflow = { status: "started" | "completed" | "failed"; steps: Transaction["reports"]; error?: string };
 const workflows = new Map<string, Workflow>();
 
-async function executeDataPipeline(caller: Caller<unknown>, sourceUrl: string) {
-  const t = transaction(caller);
+async function executeDataPipeline(caller: Caller<unknown>, id: string, sourceUrl: string) {
+  // Gives each step a key of its own, made of the workflow's id and the step's name.
+  const t = transaction(caller, { id });
   const workflow: Workflow = { status: "started", steps: t.reports };
   workflows.set(t.id, workflow);
   try {
@@ -36,27 +44,19 @@ async function executeDataPipeline(caller: Caller<unknown>, sourceUrl: string) {
   }
 }
 
-const client = new Client({ name: "guide", version: "1.0.0" });
+const [id = "", folder = "", sourceUrl = ""] = process.argv.slice(2);
 const server = fileURLToPath(new URL("workflow-server.ts", import.meta.url));
-const args = ["--import", import.meta.resolve("tsx"), server];
+const args = ["--import", import.meta.resolve("tsx"), server, join(folder, "executions.log")];
+const client = new Client({ name: "guide", version: "1.0.0" });
 await client.connect(new StdioClientTransport({ command: process.execPath, args }));
+const store = sqliteStore({ path: join(folder, "records.db") });
 try {
-  const caller = wrapClient(client, [retry()]);
-  const { workflowId, ...outcome } = await executeDataPipeline(caller, "https://source.example/orders.csv");
-  assert.deepEqual(outcome, { resultUrl: "https://results.example/1200", totalAttempts: 7 });
-  const steps = workflows
-    .get(workflowId)
-    ?.steps.map(({ step, attempts, duplicate }) => ({ step, attempts, duplicate }));
-  console.table(steps);
-  assert.deepEqual(
-    steps?.map(({ step, attempts }) => `${step} ${attempts}`),
-    ["download 1", "validate 1", "process 4", "upload 1"],
-  );
-  await assert.rejects(executeDataPipeline(caller, "https://source.example/orders.xls"), /data validation failed/);
-  assert.deepEqual(
-    [...workflows.values()].map(({ status }) => status),
-    ["completed", "failed"],
-  );
+  const caller = wrapClient(client, [idempotency({ store: store.idempotency, ttlMs: 86_400_000 }), retry()]);
+  const outcome = await executeDataPipeline(caller, id, sourceUrl).catch((error: unknown) => ({
+    error: String(error),
+  }));
+  console.log(JSON.stringify({ outcome, ...workflows.get(id) }));
 } finally {
   await client.close();
+  await store.close();
 }
