@@ -1,8 +1,7 @@
-import { createMCPClient } from "@ai-sdk/mcp";
-import { loadMcpTools } from "@langchain/mcp-adapters";
 import { type CallReport, readReceipt, wrapFetch, wrapTransport } from "@mcp-tx/core";
 import { retry } from "@mcp-tx/retry";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { aiSdk, langchain } from "./fixtures/hosts.js";
 import { type HttpFixture, hang, httpV1, refuse, runAndCut } from "./fixtures/http-servers.js";
 import { type SdkTransport, v1 } from "./fixtures/lines.js";
 import { type Execution, registerTools } from "./fixtures/tools.mjs";
@@ -31,59 +30,6 @@ async function setUp(attemptTimeoutMs?: number): Promise<Setup> {
   });
   return { http, transport, executions, reports };
 }
-
-interface Called {
-  readonly text: string | undefined;
-  readonly error: unknown;
-}
-
-/** A host, reduced to calling one tool of the server by name. */
-interface Host {
-  readonly on: string;
-  readonly open: (
-    transport: SdkTransport,
-  ) => Promise<(tool: string, args: object, signal?: AbortSignal) => Promise<Called>>;
-}
-
-/** How the AI SDK runs a tool. */
-type Execute = (args: object, options: object) => Promise<{ readonly content: readonly { readonly text: string }[] }>;
-
-const caught = (error: unknown): Called => ({ text: undefined, error });
-
-const aiSdk: Host = {
-  on: "the Vercel AI SDK",
-  open: async (transport) => {
-    // Its transport type differs from the SDK's in nothing that matters.
-    const client = await createMCPClient({ transport: transport as never });
-    onTestFinished(() => client.close());
-    const tools = await client.tools();
-    return async (tool, args, abortSignal) => {
-      const run = tools[tool]?.execute as unknown as Execute;
-      return run(args, { toolCallId: "1", messages: [], abortSignal }).then(
-        ({ content }) => ({ text: content[0]?.text, error: undefined }),
-        caught,
-      );
-    };
-  },
-};
-
-const langchain: Host = {
-  on: "LangChain.js",
-  open: async (transport) => {
-    const client = v1.client();
-    await client.connect(transport);
-    onTestFinished(() => client.close());
-    const tools = await loadMcpTools("fixture", client as never);
-    return async (name, args, signal) => {
-      const tool = tools.find((candidate) => candidate.name === name);
-      const config = signal === undefined ? {} : { signal };
-      return Promise.resolve<unknown>(tool?.invoke(args as never, config)).then(
-        (text) => ({ text: String(text), error: undefined }),
-        caught,
-      );
-    };
-  },
-};
 
 describe.each([aiSdk, langchain])("$on on a wrapped transport", ({ open }) => {
   test("gets the answer of a call that was refused twice", async () => {

@@ -5,9 +5,11 @@ import {
   type CallReport,
   type IdempotencyAnnouncement,
   type Middleware,
+  type Peer,
   RateLimitError,
   RECEIPT_ERROR_CODE,
   RECEIPT_KEY,
+  ReplayedError,
   readReceipt,
   reportOf,
   type ToolResult,
@@ -18,7 +20,7 @@ import {
 import { retry } from "@mcp-tx/retry";
 import { acceptedContent, inputRequired } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { z } from "zod";
 import { type HttpFixture, httpV1, httpV2 } from "./fixtures/http-servers.js";
 import {
@@ -356,7 +358,7 @@ describe.each(ERAS)("wrapServer, $on,", (era) => {
   test("announces itself, and the store that a middleware brings", async () => {
     const store: IdempotencyAnnouncement = { storeId: "s-1", windowMs: 60_000, durable: true };
     const bringing: Middleware = Object.assign((ctx: CallContext, next: Parameters<Middleware>[1]) => next(ctx), {
-      announces: store,
+      announces: () => store,
       optionKeys: ["idempotencyKey"],
     });
     const { seen, middleware } = watcher();
@@ -446,6 +448,59 @@ describe.each(ERAS)("wrapServer, $on,", (era) => {
     expect(runs).toBe(3);
   });
 
+  test("promises nothing to a client for whom the middleware announces nothing, and takes no key of it", async () => {
+    const peers: unknown[] = [];
+    const picky: Middleware = Object.assign((ctx: CallContext, next: Parameters<Middleware>[1]) => next(ctx), {
+      announces: (peer: Peer) => {
+        peers.push(peer);
+        return undefined;
+      },
+      optionKeys: ["idempotencyKey"],
+    });
+    const { seen, middleware } = watcher();
+    const { client, call, received } = await connectAware(
+      era,
+      oneTool(line, () => OK, [picky, middleware]),
+    );
+    const capabilities = client.getServerCapabilities() as Readonly<
+      Record<string, Readonly<Record<string, unknown>> | undefined>
+    >;
+    const announced =
+      capabilities["experimental"]?.[ANNOUNCEMENT_KEY] ?? capabilities["extensions"]?.[ANNOUNCEMENT_KEY];
+    expect(announced).toEqual({ version: 1 });
+    await call("tool");
+    expect(callMetaOf(received)).toBeDefined();
+    expect(seen[0]?.options.idempotencyKey).toBeUndefined();
+    expect(peers.length).toBeGreaterThan(1);
+  });
+
+  test("shows a middleware the name of the server", async () => {
+    const { seen, middleware } = watcher();
+    const { call } = await connect(
+      era,
+      oneTool(line, () => OK, [middleware]),
+    );
+    await call("tool");
+    expect(seen[0]?.call.peer.server).toBe(
+      (line.mcpServer() as never as { server: { _serverInfo: { name: string } } }).server._serverInfo.name,
+    );
+  });
+
+  test("gives a replayed error answer as it went out the first time, with a receipt for an aware client", async () => {
+    const answer = { code: -32_602, message: "No such order", data: { order: 7 } };
+    const replaying: Middleware = (ctx) => {
+      ctx.call.note({ duplicate: true, execution: "executed" });
+      throw new ReplayedError("No such order", { code: "protocol_error", answer });
+    };
+    const handler = vi.fn(() => OK);
+    const { call } = await connectAware(era, oneTool(line, handler, [replaying]));
+    const error = (await call("tool").catch((thrown: unknown) => thrown)) as { code: unknown; data: object };
+    expect(error.code).toBe(-32_602);
+    expect(error.data).toMatchObject({ order: 7 });
+    expect(readReceipt(error.data)).toMatchObject({ execution: "executed", duplicate: true, code: "protocol_error" });
+    expect(handler).not.toHaveBeenCalled();
+  });
+
   test("nests, whatever the order of registration, and keeps the announcement of the inner one", async () => {
     const order: string[] = [];
     const noting =
@@ -455,7 +510,7 @@ describe.each(ERAS)("wrapServer, $on,", (era) => {
         return next(ctx);
       };
     const store: IdempotencyAnnouncement = { storeId: "s-1", windowMs: 60_000, durable: true };
-    const inner = Object.assign(noting("inner"), { announces: store, optionKeys: ["idempotencyKey"] });
+    const inner = Object.assign(noting("inner"), { announces: () => store, optionKeys: ["idempotencyKey"] });
     const { call, client } = await connectAware(era, () => {
       const late = wrapServer(wrapServer(line.mcpServer(), inner), noting("outer"));
       late.registerTool("late", {}, () => OK);
