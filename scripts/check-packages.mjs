@@ -21,7 +21,7 @@ const GENERATED = ["node_modules", "dist", ".git", ".turbo", ".reports", "covera
 const REGISTRY_HOST = /\b(?:[\w-]+\.)*(?:npmjs|npmmirror|yarnpkg|jsr)\.(?:org|com|io)\b|\bnpm\.pkg\.github\.com\b/;
 const MACHINE_PATH = /(?<![\w.~/-])\/(?:home|Users|root|work|tmp|private)\/[\w.-]+|\b[A-Z]:\\{1,2}Users\\/;
 const FOCUSED_TEST = /\.(?:only|skip)(?:\.each)?\s*\(/;
-const IMPORT = /(?:\bfrom|\bimport)\s*\(?\s*["']([^"']+)["']/g;
+const IMPORT = /(?:\bfrom|\bimport)\s*\(?\s*["']([^"'()[\]]+)["']/g;
 const DECLARATION =
   "export\\s+(?:declare\\s+|abstract\\s+|async\\s+)*(?:function\\*?|class|const|let|interface|type|enum)\\s+";
 
@@ -47,7 +47,8 @@ const withoutComments = (text) => text.replace(/^\s*\/\*[\s\S]*?\*\/|^\s*\/\/.*$
 const importsOf = (text) => [...withoutComments(text).matchAll(IMPORT)].map((match) => match[1] ?? "");
 const packageNameOf = (specifier) => specifier.split("/", specifier.startsWith("@") ? 2 : 1).join("/");
 const isOwn = (name) => name === "mcp-tx" || name.startsWith("@mcp-tx/");
-const shipped = (sources) => sources.filter(({ isTest }) => !isTest);
+/** What users get: neither tests nor what only tests use. */
+const shipped = (sources) => sources.filter(({ file, isTest }) => !isTest && !file.endsWith(".fixture.ts"));
 
 /** @type {Record<string, Check>} */
 export const packageInvariants = {

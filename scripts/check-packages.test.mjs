@@ -165,6 +165,14 @@ test("lets the bundle depend on the packages of its own scope, and on nothing el
   expect(findViolations(root).map(({ invariant }) => invariant)).toEqual(["no runtime dependencies"]);
 });
 
+test("takes a list that holds the word from for no import", () => {
+  write(
+    "packages/core/src/thing.ts",
+    'export const pick = (claim: { from: unknown }) => [claim["from"], ["x"], ["y"]];\n',
+  );
+  expect(findViolations(root)).toEqual([]);
+});
+
 test("takes an import in an example of a doc comment for prose", () => {
   write("packages/core/src/thing.ts", '/**\n * import { retry } from "@mcp-tx/retry";\n */\nexport const thing = 1;\n');
   expect(findViolations(root)).toEqual([]);
