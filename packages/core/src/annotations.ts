@@ -1,12 +1,9 @@
 import type { CallContext, ToolAnnotations } from "./contract.js";
+import { LIST_TIMEOUT_MS, MAX_PAGES } from "./list-tools.js";
 import { asBag } from "./wire.js";
 
 /** Sends one raw `tools/list` request, so that no SDK state (output validation) changes; bounded by `timeoutMs`. */
 export type ListPage = (cursor: string | undefined, timeoutMs: number, ctx: CallContext) => Promise<unknown>;
-
-const MAX_PAGES = 20;
-/** For all pages together. */
-const LIST_TIMEOUT_MS = 5000;
 
 type Listing = ReadonlyMap<string, ToolAnnotations>;
 

@@ -52,6 +52,7 @@ export { type Fetch, wrapFetch } from "./fetch.js";
 export { type ReplayDecision, type ReplayQuestion, replayGate, storeCovers } from "./gate.js";
 export { createKey } from "./key.js";
 export { Lease, type LeaseTerms, type Moment, momentOf } from "./lease.js";
+export { type ListToolsOptions, listTools, type ToolInfo } from "./list-tools.js";
 export { compose, middlewareOf, pipeline, type ToolMatch, when } from "./pipeline.js";
 export { reportOf } from "./report.js";
 export { type RunRequest, run } from "./run.js";

@@ -17,6 +17,7 @@ import type {
 } from "./contract.js";
 import { facade } from "./facade.js";
 import { overRounds } from "./input-rounds.js";
+import { ANYTHING } from "./list-tools.js";
 import { flatten, withParts } from "./pipeline.js";
 import { reportOf } from "./report.js";
 import { ClaimedKeys, createEntry, NO_OPTIONS, NOTHING } from "./run.js";
@@ -83,12 +84,6 @@ export const SDK_OPTION_KEYS: ReadonlySet<string> = new Set([
 ]);
 
 const Wrapped: unique symbol = Symbol.for("@mcp-tx/core.wrapped");
-
-/** Accepts any answer: a schema to v1 (`safeParse`) and to v2 (Standard Schema). */
-const ANYTHING = {
-  safeParse: (data: unknown) => ({ success: true, data }),
-  "~standard": { version: 1, vendor: "mcp-tx", validate: (value: unknown) => ({ value }) },
-};
 
 /** What is known about the server behind a client, for as long as one connection lasts. */
 class ClientEndpoint implements Endpoint {
