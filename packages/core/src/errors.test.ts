@@ -5,6 +5,7 @@ import {
   McpTxError,
   OutcomeUnknownError,
   RateLimitError,
+  StoreUnavailableError,
   ToolError,
 } from "./errors.js";
 import { run } from "./run.js";
@@ -26,6 +27,13 @@ const errors = [
     "rate_limited",
     "not-executed",
     RateLimitError,
+  ],
+  [
+    new StoreUnavailableError("pay", { store: "the store of its rate limit", cause: new Error("ECONNREFUSED") }),
+    "StoreUnavailableError",
+    "store_unavailable",
+    "not-executed",
+    StoreUnavailableError,
   ],
   [new ToolError("pay", "no funds"), "ToolError", "tool_error", "executed", ToolError],
 ] as const;

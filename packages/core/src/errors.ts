@@ -153,6 +153,31 @@ export class RateLimitError extends McpTxError {
   }
 }
 
+/** A store that the call needs does not answer, and `storeErrors` says that nothing runs then. */
+export class StoreUnavailableError extends McpTxError {
+  override readonly name = "StoreUnavailableError";
+
+  constructor(
+    tool: string,
+    init: {
+      /** What the store is for, to follow "was not called:". */
+      readonly store: string;
+      /** What to do next. */
+      readonly advice?: string | undefined;
+      readonly cause?: unknown;
+    },
+  ) {
+    const { store, advice = "Call it again later.", cause } = init;
+    super(`Tool "${tool}" was not called: ${store} does not answer. ${advice}`, "store_unavailable", {
+      cause,
+      outcome: { status: "rejected", execution: "not-executed", transient: true },
+    });
+  }
+  static override isInstance(value: unknown): value is StoreUnavailableError {
+    return hasCode(value, "store_unavailable");
+  }
+}
+
 /** How a failure went over the wire: a JSON-RPC error, as it is recorded and given again. */
 export interface ErrorAnswer {
   readonly code: number;

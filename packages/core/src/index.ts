@@ -46,6 +46,7 @@ export {
   OutcomeUnknownError,
   RateLimitError,
   ReplayedError,
+  StoreUnavailableError,
   ToolError,
 } from "./errors.js";
 export { type Fetch, wrapFetch } from "./fetch.js";

@@ -1,11 +1,11 @@
-import { McpTxError } from "@mcp-tx/core";
+import { McpTxError, StoreUnavailableError } from "@mcp-tx/core";
 import { expect, test } from "vitest";
 import {
   IdempotencyConflictError,
   IdempotencyInProgressError,
   SharedError,
   StoreMismatchError,
-  StoreUnavailableError,
+  storeUnavailable,
 } from "./errors.js";
 
 const cause = new Error("ECONNREFUSED 10.0.0.1");
@@ -18,7 +18,7 @@ const rows = [
     "unknown",
     true,
   ],
-  [new StoreUnavailableError("pay", cause), StoreUnavailableError, "store_unavailable", "not-executed", true],
+  [storeUnavailable("pay", cause), StoreUnavailableError, "store_unavailable", "not-executed", true],
   [new StoreMismatchError("pay"), StoreMismatchError, "store_mismatch", "not-executed", false],
 ] as const;
 

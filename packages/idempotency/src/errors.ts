@@ -1,4 +1,4 @@
-import { McpTxError, type Outcome, type OutcomeCode } from "@mcp-tx/core";
+import { McpTxError, type Outcome, type OutcomeCode, StoreUnavailableError } from "@mcp-tx/core";
 
 function hasCode(value: unknown, code: OutcomeCode): boolean {
   return McpTxError.isInstance(value) && value.code === code;
@@ -47,19 +47,9 @@ export class IdempotencyInProgressError extends McpTxError {
 }
 
 /** The store of the records cannot be asked, and `storeErrors` says that nothing runs then. */
-export class StoreUnavailableError extends McpTxError {
-  override readonly name = "StoreUnavailableError";
-
-  constructor(tool: string, cause: unknown) {
-    super(
-      `Tool "${tool}" was not called: the store that keeps track of calls does not answer. Call it again later, with the same key.`,
-      "store_unavailable",
-      { cause, outcome: refused(true) },
-    );
-  }
-  static override isInstance(value: unknown): value is StoreUnavailableError {
-    return hasCode(value, "store_unavailable");
-  }
+export function storeUnavailable(tool: string, cause: unknown): StoreUnavailableError {
+  const advice = "Call it again later, with the same key.";
+  return new StoreUnavailableError(tool, { store: "the store that keeps track of calls", advice, cause });
 }
 
 /** An earlier attempt of this call was recorded in a store that this server no longer has. */

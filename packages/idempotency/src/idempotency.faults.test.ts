@@ -9,6 +9,7 @@ import {
   reportOf,
   run,
   type Side,
+  StoreUnavailableError,
   type ToolResult,
   type Verify,
   type WrapOptions,
@@ -16,7 +17,7 @@ import {
 import type { IdempotencyStore } from "@mcp-tx/core/stores";
 import { type ScriptedTool, scriptedTool, type VirtualTime, virtualTime } from "@mcp-tx/core/testing";
 import { describe, expect, test } from "vitest";
-import { IdempotencyInProgressError, StoreUnavailableError } from "./errors.js";
+import { IdempotencyInProgressError } from "./errors.js";
 import type { IdempotencyOutcome } from "./events.js";
 import { fingerprintOf } from "./fingerprint.js";
 import { idempotency } from "./idempotency.js";

@@ -20,7 +20,7 @@ import {
   IdempotencyConflictError,
   IdempotencyInProgressError,
   StoreMismatchError,
-  StoreUnavailableError,
+  storeUnavailable,
   unfitCall,
 } from "./errors.js";
 import { fingerprintOf } from "./fingerprint.js";
@@ -114,7 +114,7 @@ class Desk {
       return this.#store?.storeId;
     } catch (cause) {
       // Not known yet.
-      throw new StoreUnavailableError(ctx.tool, cause);
+      throw storeUnavailable(ctx.tool, cause);
     }
   }
 

@@ -1,9 +1,5 @@
-export {
-  IdempotencyConflictError,
-  IdempotencyInProgressError,
-  StoreMismatchError,
-  StoreUnavailableError,
-} from "./errors.js";
+export { StoreUnavailableError } from "@mcp-tx/core";
+export { IdempotencyConflictError, IdempotencyInProgressError, StoreMismatchError } from "./errors.js";
 export type { IdempotencyOutcome } from "./events.js";
 export { fingerprintOf } from "./fingerprint.js";
 export { idempotency } from "./idempotency.js";

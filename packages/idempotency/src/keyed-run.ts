@@ -17,7 +17,7 @@ import {
   IdempotencyConflictError,
   IdempotencyInProgressError,
   StoreMismatchError,
-  StoreUnavailableError,
+  storeUnavailable,
 } from "./errors.js";
 import type { IdempotencyOutcome } from "./events.js";
 import type { Flight } from "./flight.js";
@@ -129,7 +129,7 @@ export class KeyedRun {
       if (met instanceof Ending) return met;
       terms = met;
     }
-    throw new StoreUnavailableError(this.#ctx.tool, new Error("the record changed at every look"));
+    throw storeUnavailable(this.#ctx.tool, new Error("the record changed at every look"));
   }
 
   /** Asks for the record; `undefined` where the store fails and the call runs without. */
@@ -154,7 +154,7 @@ export class KeyedRun {
       // It may have been heard all the same, or be heard later.
       void this.#giveBack(claim.token);
       eventually.then(({ won }) => won && this.#giveBack(claim.token)).catch(() => undefined);
-      throw new StoreUnavailableError(this.#ctx.tool, cause);
+      throw storeUnavailable(this.#ctx.tool, cause);
     }
   }
 

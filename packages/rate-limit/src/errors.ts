@@ -1,4 +1,4 @@
-import { McpTxError } from "@mcp-tx/core";
+import { McpTxError, StoreUnavailableError } from "@mcp-tx/core";
 
 /** Too many calls wait for this limit already, or one has waited as long as it may. */
 export class QueueFullError extends McpTxError {
@@ -17,17 +17,6 @@ export class QueueFullError extends McpTxError {
 }
 
 /** The store of a shared limit cannot be asked, and `storeErrors` says that nothing passes then. */
-export class StoreUnavailableError extends McpTxError {
-  override readonly name = "StoreUnavailableError";
-
-  constructor(tool: string, cause: unknown) {
-    super(
-      `Tool "${tool}" was not called: the store of its rate limit does not answer. Call it again later.`,
-      "store_unavailable",
-      { cause, outcome: { status: "rejected", execution: "not-executed", transient: true, code: "store_unavailable" } },
-    );
-  }
-  static override isInstance(value: unknown): value is StoreUnavailableError {
-    return McpTxError.isInstance(value) && value.code === "store_unavailable";
-  }
+export function storeUnavailable(tool: string, cause: unknown): StoreUnavailableError {
+  return new StoreUnavailableError(tool, { store: "the store of its rate limit", cause });
 }

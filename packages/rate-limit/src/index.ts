@@ -1,11 +1,11 @@
-export { RateLimitError } from "@mcp-tx/core";
+export { RateLimitError, StoreUnavailableError } from "@mcp-tx/core";
 export {
   type AdaptiveConcurrency,
   type AdaptiveConcurrencyOptions,
   adaptiveConcurrency,
 } from "./adaptive-concurrency.js";
 export { type ConcurrencyLimitOptions, concurrencyLimit } from "./concurrency-limit.js";
-export { QueueFullError, StoreUnavailableError } from "./errors.js";
+export { QueueFullError } from "./errors.js";
 export type { LimitKey } from "./key.js";
 export { type MemoryRateLimitStoreOptions, memoryRateLimitStore } from "./memory-store.js";
 export { type LimitCost, type RateLimitOptions, rateLimit } from "./rate-limit.js";

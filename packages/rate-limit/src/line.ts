@@ -1,5 +1,5 @@
 import { type CallContext, type McpTxError, RateLimitError, type Runtime, startTimer } from "@mcp-tx/core";
-import { QueueFullError, StoreUnavailableError } from "./errors.js";
+import { QueueFullError, storeUnavailable } from "./errors.js";
 import { Fifo, type FifoNode } from "./fifo.js";
 import type { Tokens } from "./tokens.js";
 
@@ -120,7 +120,7 @@ export class Line {
       },
       (cause) => {
         waiter.isAsking = false;
-        this.#refuse(waiter, new StoreUnavailableError(waiter.ctx.tool, cause));
+        this.#refuse(waiter, storeUnavailable(waiter.ctx.tool, cause));
       },
     );
   }
@@ -197,7 +197,7 @@ export class Line {
       const retryAfterMs = this.#rules.tokens.waitFor(this.#key, this.#queuedCost, now);
       this.#refuse(waiter, new RateLimitError(ctx.tool, { retryAfterMs }));
     } else if (this.#rules.tokens.bypasses) this.#admit(waiter, undefined);
-    else this.#refuse(waiter, new StoreUnavailableError(ctx.tool, undefined));
+    else this.#refuse(waiter, storeUnavailable(ctx.tool, undefined));
   }
 
   #refuse(waiter: Waiter, error: unknown): void {

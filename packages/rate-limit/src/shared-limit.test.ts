@@ -7,13 +7,14 @@ import {
   RateLimitError,
   reportOf,
   run,
+  StoreUnavailableError,
   type ToolResult,
   type WrapOptions,
 } from "@mcp-tx/core";
 import type { RateLimitDecision, RateLimitStore } from "@mcp-tx/core/stores";
 import { countingSignal, middlewareContract, scriptedTool, virtualTime } from "@mcp-tx/core/testing";
 import { describe, expect, test } from "vitest";
-import { QueueFullError, StoreUnavailableError } from "./errors.js";
+import { QueueFullError } from "./errors.js";
 import { memoryRateLimitStore } from "./memory-store.js";
 import { type RateLimitOptions, rateLimit } from "./rate-limit.js";
 
