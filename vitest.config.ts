@@ -10,6 +10,10 @@ export default defineConfig({
   resolve: { alias: sourceAliases(root) },
   test: {
     reporters: reportFile === undefined ? ["default"] : ["default", ["json", { outputFile: reportFile }]],
+    // Bounds for what hangs, on whatever machine: what is to be fast is measured where that matters.
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    expect: { poll: { timeout: 30_000 } },
     projects: [
       {
         extends: true,
@@ -21,8 +25,6 @@ export default defineConfig({
           name: "integration",
           include: ["packages/integration/**/*.test.ts"],
           exclude: ["**/node_modules/**"],
-          testTimeout: 30_000,
-          hookTimeout: 60_000,
         },
       },
       { extends: true, test: { name: "scripts", include: ["scripts/**/*.test.mjs"] } },

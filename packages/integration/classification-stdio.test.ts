@@ -1,15 +1,19 @@
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { type AttachSpec, attach, type Harness, PLACES, type Place } from "./fixtures/attach.js";
 import { v2 } from "./fixtures/lines.js";
+import { runningNow } from "./fixtures/running-clock.js";
 import type { Execution } from "./fixtures/tools.mjs";
 
 interface StdioHarness extends Harness {
   /** The runs of tools that the server noted, also when it is dead by now. */
   readonly executions: () => Execution[];
-  readonly kill: () => void;
+  /** Kills the server; when this process heard that it was dead, on `runningNow`. */
+  readonly kill: () => Promise<number>;
 }
 
 async function spawnServer({ line, via }: Place, spec?: AttachSpec): Promise<StdioHarness> {
@@ -26,7 +30,11 @@ async function spawnServer({ line, via }: Place, spec?: AttachSpec): Promise<Std
         .split("\n")
         .map((entry) => JSON.parse(entry)),
     kill: () => {
-      if (transport.pid !== null) process.kill(transport.pid, "SIGKILL");
+      // Private in both SDKs, but nothing else tells.
+      const child = (transport as unknown as { readonly _process: ChildProcess })._process;
+      const died = once(child, "exit").then(runningNow);
+      child.kill("SIGKILL");
+      return died;
     },
   };
 }
@@ -59,13 +67,11 @@ const CASES = [
 describe.each(CASES)("over stdio, $on", (place) => {
   test("settles within 100 ms of a SIGKILL in the middle of a call, and later calls are known not to run", async () => {
     const server = await spawnServer(place, place.spec);
-    let killedAt = Number.NaN;
     const pending = server.call("slow", { ms: 20_000 });
     await running(server);
-    killedAt = performance.now();
-    server.kill();
+    const died = server.kill();
     const seen = await pending;
-    expect(performance.now() - killedAt).toBeLessThan(100);
+    expect(runningNow() - (await died)).toBeLessThan(100);
     expect(server.executions()).toEqual([{ tool: "slow", args: { ms: 20_000 } }]);
     expect(seen.report).toMatchObject({ ...UNKNOWN, status: "unknown", error: { code: "transport_error" } });
     expect(seen.outcome).toMatchObject(LOST);

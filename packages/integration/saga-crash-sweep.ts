@@ -21,8 +21,6 @@ const { values } = parseArgs({
     most: { type: "string", default: "400" },
     seed: { type: "string", default: "1" },
     together: { type: "string", default: "40" },
-    /** Milliseconds. */
-    lease: { type: "string", default: "3000" },
   },
 });
 const folder = mkdtempSync(join(tmpdir(), "saga-crash-sweep-"));
@@ -71,7 +69,7 @@ function report(combination: Combination, found: Enumeration, start: number): vo
 
 /** @returns how much was wrong */
 async function sweep(combination: Combination): Promise<number> {
-  const world = await openSagaWorld({ ...combination, store: await newStore(), leaseMs: Number(values.lease) });
+  const world = await openSagaWorld({ ...combination, store: await newStore() });
   const start = performance.now();
   try {
     const found =

@@ -8,7 +8,6 @@ import { type Case, judge } from "./fixtures/saga-crash-judge.js";
 import type { Effect, Mutant, StoreSpec } from "./fixtures/saga-crash-parts.mjs";
 import { openSagaWorld, type SagaWorld, type SagaWorldSpec, type ServerKind } from "./fixtures/saga-crash-world.js";
 
-const LEASE_MS = 2000;
 const TIMEOUT_MS = 120_000;
 
 const folder = mkdtempSync(join(tmpdir(), "saga-crash-stores-"));
@@ -26,7 +25,7 @@ async function inWorld<T>(
   spec: Pick<SagaWorldSpec, "server"> & Partial<SagaWorldSpec>,
   work: (world: SagaWorld) => Promise<T>,
 ): Promise<T> {
-  const world = await openSagaWorld({ store: newStore(), records: false, fails: true, leaseMs: LEASE_MS, ...spec });
+  const world = await openSagaWorld({ store: newStore(), records: false, fails: true, ...spec });
   try {
     return await work(world);
   } finally {

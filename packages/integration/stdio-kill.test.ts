@@ -7,6 +7,7 @@ import { retry } from "@mcp-tx/retry";
 import { expect, onTestFinished, test } from "vitest";
 import { type Attachment, PLACES } from "./fixtures/attach.js";
 import type { Line, SdkClient, SdkTransport } from "./fixtures/lines.js";
+import { runningNow } from "./fixtures/running-clock.js";
 
 const SETTLES_WITHIN_MS = 100;
 /** Longer than any test: what settles earlier did not wait for the tool. */
@@ -24,7 +25,7 @@ interface Killable {
   began(calls: number): Promise<void>;
   /** Kills the server. */
   kill(): void;
-  /** When this process heard that the server was dead. */
+  /** When this process heard that the server was dead, on `runningNow`. */
   diedAt(): number;
 }
 
@@ -59,7 +60,7 @@ async function connectKillable({ line, via, middleware = [] }: KillableSpec): Pr
   let diedAt = Number.NaN;
   // Private in both SDKs, but nothing else tells.
   (stdio as unknown as { readonly _process: ChildProcess })._process.once("exit", () => {
-    diedAt = performance.now();
+    diedAt = runningNow();
   });
 
   return {
@@ -89,7 +90,7 @@ function endOf(calling: Promise<unknown>): Promise<Ended> {
     (result) => {
       throw new Error("the call of a killed server gave a result", { cause: result });
     },
-    (error: unknown) => ({ error, at: performance.now() }),
+    (error: unknown) => ({ error, at: runningNow() }),
   );
 }
 
