@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { defaultRuntime, type Runtime } from "@mcp-tx/core";
 import { clockOf } from "./clock.js";
 import { isBusy, isInTransaction, type SqliteDatabase, type SqlValue } from "./database.js";
@@ -26,6 +27,10 @@ export interface ConnectionOptions {
 
 /** The longest pause before a locked file is tried again. */
 const MAX_PAUSE_MS = 25;
+/** For so long those who wait here take the lock one after the other, before others get a chance. */
+const SLICE_MS = 25;
+/** Others count as waiting, too, for so long after the lock was last found taken. */
+const CONTENDED_MS = 1000;
 
 /** Every driver has plain `?`; of numbered and named ones each has its own idea. */
 function positional(text: string): { readonly sql: string; readonly names: readonly string[] } {
@@ -37,12 +42,25 @@ function positional(text: string): { readonly sql: string; readonly names: reado
   return { sql, names };
 }
 
+/** Those of one kind who wait for the lock. */
+interface Line {
+  /** Resolves when the last of them has had it. */
+  last: Promise<unknown>;
+  waiting: number;
+}
+
 /** A database, with waiting for the locks of other processes that does not block this one. */
 export class Connection {
   readonly database: SqliteDatabase;
   readonly #owned: boolean;
   readonly #busyTimeoutMs: number;
   readonly #clock: () => number;
+  readonly #writes: Line = { last: Promise.resolve(), waiting: 0 };
+  readonly #reads: Line = { last: Promise.resolve(), waiting: 0 };
+  /** When the lock was last found taken, when it was last had, and when the present slice began. */
+  #takenAt = -Infinity;
+  #heldAt = -Infinity;
+  #sliceAt = 0;
   #isClosed = false;
 
   constructor(database: SqliteDatabase, { owned, busyTimeoutMs, runtime }: ConnectionOptions) {
@@ -65,20 +83,37 @@ export class Connection {
   }
 
   /**
-   * Does some work with statements, at a time on the store's clock; again, from the start, while another process holds the lock.
+   * Does some work with statements in a transaction of its own, at a time on the store's clock; again, from the start, while another
+   * process holds the lock.
    *
    * @returns rejects when the store is closed, the file stays locked, or the work throws
    */
-  do<T>(work: (now: number) => T): Promise<T> {
-    try {
-      return Promise.resolve(this.#attempt(work));
-    } catch (error) {
-      return isBusy(error) ? this.#repeat(work, error) : Promise.reject(error);
-    }
+  write<T>(work: (now: number) => T): Promise<T> {
+    return this.inLine((now) => inTransaction(this, () => work(now)));
   }
 
-  /** The same at once, blocking the process: for opening. */
-  doNow<T>(work: () => T): T {
+  /** The same for work that only reads. Those that wait to write need not go first: a writer is seldom in the way. */
+  read<T>(work: (now: number) => T): Promise<T> {
+    return this.#do(this.#reads, (now) => within(this, READ, () => work(now)));
+  }
+
+  /** Does some work, as `write` does, that sees to its transactions itself. */
+  inLine<T>(work: (now: number) => T): Promise<T> {
+    return this.#do(this.#writes, work);
+  }
+
+  /** Writes at once, blocking the process: for opening. */
+  writeNow<T>(work: () => T): T {
+    return this.insistently(() => inTransaction(this, work));
+  }
+
+  /** Reads at once, blocking the process: for opening. */
+  readNow<T>(work: () => T): T {
+    return this.insistently(() => within(this, READ, work));
+  }
+
+  /** Does something that may find the file locked again and again, blocking the process: for opening. */
+  insistently<T>(work: () => T): T {
     const until = performance.now() + this.#busyTimeoutMs;
     for (;;) {
       try {
@@ -109,20 +144,54 @@ export class Connection {
     return work(this.#clock());
   }
 
-  async #repeat<T>(work: (now: number) => T, first: unknown): Promise<T> {
-    const until = performance.now() + this.#busyTimeoutMs;
-    let error = first;
-    for (let pauseMs = 1; performance.now() < until; pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS)) {
+  /** Of those who wait one tries at a time, in the order in which they came: each attempt blocks the process for a moment. */
+  #do<T>(line: Line, work: (now: number) => T): Promise<T> {
+    if (line.waiting > 0) return this.#queue(line, work);
+    try {
+      return Promise.resolve(this.#attempt(work));
+    } catch (error) {
+      return isBusy(error) ? this.#queue(line, work) : Promise.reject(error);
+    }
+  }
+
+  #queue<T>(line: Line, work: (now: number) => T): Promise<T> {
+    const askedAt = performance.now();
+    line.waiting += 1;
+    const turn = line === this.#writes ? line.last.then(() => this.#giveWay()) : line.last;
+    const answer = turn.then(() => this.#untilFree(work, askedAt));
+    line.last = answer
+      .catch(() => undefined)
+      .finally(() => {
+        line.waiting -= 1;
+      });
+    return answer;
+  }
+
+  async #untilFree<T>(work: (now: number) => T, askedAt: number): Promise<T> {
+    for (let pauseMs = 1; ; pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS)) {
+      try {
+        const value = this.#attempt(work);
+        this.#heldAt = performance.now();
+        return value;
+      } catch (error) {
+        if (!isBusy(error)) throw error;
+        this.#takenAt = performance.now();
+        if (this.#takenAt - Math.max(askedAt, this.#heldAt) >= this.#busyTimeoutMs) throw this.#locked(error);
+      }
       // The lock is real, whatever clock the store is on. Nobody orders those who wait, so chance has to.
       await defaultRuntime.sleep(Math.random() * pauseMs);
-      try {
-        return this.#attempt(work);
-      } catch (next) {
-        if (!isBusy(next)) throw next;
-        error = next;
-      }
+      // Timers whose callbacks take as long as they wait would follow each other for ever, and let nothing else run.
+      await setImmediate();
+      this.#sliceAt = performance.now();
     }
-    throw this.#locked(error);
+  }
+
+  /** Whoever has just let go of the lock would get it again before all others, who look only now and then. */
+  async #giveWay(): Promise<void> {
+    const now = performance.now();
+    if (now - this.#sliceAt < SLICE_MS || now - this.#takenAt > CONTENDED_MS) return;
+    await defaultRuntime.sleep(Math.random() * MAX_PAUSE_MS);
+    this.#sliceAt = performance.now();
   }
 
   #locked(cause: unknown): Error {
@@ -132,13 +201,20 @@ export class Connection {
   }
 }
 
-/** Does some work in a transaction of its own: all of it, or nothing when it throws or cannot be committed. */
-export function inTransaction<T>(connection: Connection, work: () => T): T {
-  // IMMEDIATE: a transaction that reads first and writes later cannot wait for another one that does the same.
-  connection.database.exec("BEGIN IMMEDIATE");
+/**
+ * How transactions begin. IMMEDIATE: one that reads first and writes later cannot wait for another one that does the same.
+ *
+ * Either way the lock is had before the first prepared statement. With libsql one that is refused stays active until it is used again:
+ * the next write of this connection, though it succeeds, is not committed then, or leaves the file locked for all others.
+ */
+const WRITE = { begin: "BEGIN IMMEDIATE", end: "COMMIT" };
+const READ = { begin: "BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1", end: "ROLLBACK" };
+
+function within<T>(connection: Connection, { begin, end }: typeof WRITE, work: () => T): T {
   try {
+    connection.database.exec(begin);
     const value = work();
-    connection.database.exec("COMMIT");
+    connection.database.exec(end);
     return value;
   } catch (error) {
     rollBack(connection);
@@ -146,10 +222,15 @@ export function inTransaction<T>(connection: Connection, work: () => T): T {
   }
 }
 
+/** Does some work in a transaction of its own: all of it, or nothing when it throws or cannot be committed. */
+export function inTransaction<T>(connection: Connection, work: () => T): T {
+  return within(connection, WRITE, work);
+}
+
 function rollBack(connection: Connection): void {
   try {
     connection.database.exec("ROLLBACK");
   } catch {
-    // After some failures, such as a full disk, SQLite has done so already.
+    // It never began, or SQLite has done so already, as it does when the disk is full.
   }
 }

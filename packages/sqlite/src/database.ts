@@ -23,7 +23,7 @@ export interface SqliteDatabase {
 type DatabaseClass = new (path: string) => SqliteDatabase;
 
 /** How long SQLite itself waits for a lock. It blocks the process meanwhile: the long waiting is done without that. */
-const NATIVE_WAIT_MS = 20;
+const NATIVE_WAIT_MS = 5;
 
 /** Loaded on first use, not at import. It is there without a flag from Node 22.13 on. */
 function nodeDatabase(): DatabaseClass | undefined {
@@ -62,7 +62,8 @@ export function configure(database: SqliteDatabase): void {
   database.exec(`PRAGMA busy_timeout = ${NATIVE_WAIT_MS}; PRAGMA synchronous = EXTRA`);
   if (nodeDatabase() !== undefined) return;
   // The write-ahead log of libsql is its own: other processes, with other drivers, are to share the file.
-  const row = database.prepare("PRAGMA journal_mode = DELETE").get() as { readonly journal_mode?: unknown } | undefined;
+  database.exec("PRAGMA journal_mode = DELETE");
+  const row = database.prepare("PRAGMA journal_mode").get() as { readonly journal_mode?: unknown } | undefined;
   const mode = row?.journal_mode;
   if (mode === "delete" || mode === "memory") return;
   throw new Error(`sqliteStore: with libsql the file must be in journal mode DELETE, it stays in ${String(mode)}`);

@@ -67,7 +67,7 @@ export class WriteGroup {
     this.#queue = [];
     this.#isWaiting = true;
     this.#connection
-      .do((now) => this.#commit(jobs, now))
+      .inLine((now) => this.#commit(jobs, now))
       .then(
         ({ values, failures }) => {
           for (const [job, value] of values) job.resolve(value);

@@ -31,11 +31,6 @@ WHERE ${WINS}`;
 const COLUMNS = `i.key, i.fingerprint, i.token, i.epoch, i.lease_until, i.expires_at, i.sent_at_wall, i.sent_to, i.outcome,
   CASE WHEN i.state = 'pending' AND i.lease_until <= :now THEN 'unknown' ELSE i.state END AS state`;
 
-/** The record that stands against a claim, and whether the claim wins after all. */
-export function standingSql(table: string): string {
-  return `SELECT ${COLUMNS}, coalesce(${WINS}, 0) AS wins FROM ${table} AS i WHERE i.key = :key`;
-}
-
 export function getSql(table: string): string {
   return `SELECT ${COLUMNS} FROM ${table} AS i WHERE i.key = :key AND NOT ${IS_OVER}`;
 }

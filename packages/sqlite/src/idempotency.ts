@@ -61,15 +61,14 @@ function claimedRecord(key: string, claim: IdempotencyClaim, leaseUntil: number)
  * Idempotency records in a table.
  *
  * @remarks
- * Whatever changes a record is one statement that decides and writes under SQLite's lock. Where it changed nothing, a second one
- * looks why: what it then sees is the answer at that moment, and a claim that could win by then is tried again.
+ * Whatever changes a record is one statement that decides and writes. Where it changed nothing, a second one looks why, in the same
+ * transaction.
  */
 export class SqliteIdempotencyStore implements IdempotencyStore {
   readonly storeId: string;
   readonly durable: boolean;
   readonly #connection: Connection;
   readonly #claim: NamedStatement;
-  readonly #standing: NamedStatement;
   readonly #get: NamedStatement;
   readonly #extend: NamedStatement;
   readonly #settle: NamedStatement;
@@ -84,7 +83,6 @@ export class SqliteIdempotencyStore implements IdempotencyStore {
     this.storeId = identity.storeId;
     this.durable = identity.durable;
     this.#claim = connection.prepare(sql.claimSql(table));
-    this.#standing = connection.prepare(sql.standingSql(table));
     this.#get = connection.prepare(sql.getSql(table));
     this.#extend = connection.prepare(sql.extendSql(table));
     this.#settle = connection.prepare(sql.settleSql(table));
@@ -96,7 +94,7 @@ export class SqliteIdempotencyStore implements IdempotencyStore {
   }
 
   claim(key: string, claim: IdempotencyClaim): Promise<IdempotencyClaimed> {
-    return this.#connection.do((now) => {
+    return this.#connection.write((now) => {
       const { fingerprint, token, epoch, sentAtWall, sentTo } = claim;
       checkText("the key", key);
       checkText("the claim", fingerprint);
@@ -114,24 +112,22 @@ export class SqliteIdempotencyStore implements IdempotencyStore {
         takeover: claim.takeover ?? null,
         now,
       };
-      for (;;) {
-        if (this.#claim.run(values) > 0) return { won: true, record: claimedRecord(key, claim, leaseUntil) };
-        const standing = this.#standing.get(values);
-        // None, or one that does not stand against the claim: another process was there in between.
-        if (standing !== undefined && Number(standing["wins"]) === 0) return { won: false, record: recordOf(standing) };
-      }
+      if (this.#claim.run(values) > 0) return { won: true, record: claimedRecord(key, claim, leaseUntil) };
+      const standing = this.#get.get({ key, now });
+      if (standing === undefined) throw new Error("sqliteStore: a claim was refused, and by no record");
+      return { won: false, record: recordOf(standing) };
     });
   }
 
   extend(key: string, token: string, leaseMs: number): Promise<boolean> {
-    return this.#connection.do((now) => {
+    return this.#connection.write((now) => {
       checkText("the key", key);
       return this.#extend.run({ key, token, now, leaseUntil: now + leaseMs }) > 0;
     });
   }
 
   settle(key: string, token: string, settlement: IdempotencySettlement): Promise<boolean> {
-    return this.#connection.do((now) => {
+    return this.#connection.write((now) => {
       const { state, outcome = null, ttlMs, epoch = null } = settlement;
       checkText("the key", key);
       checkText("the outcome", outcome);
@@ -142,14 +138,14 @@ export class SqliteIdempotencyStore implements IdempotencyStore {
   }
 
   release(key: string, token: string): Promise<boolean> {
-    return this.#connection.do((now) => {
+    return this.#connection.write((now) => {
       checkText("the key", key);
       return this.#release.run({ key, token }) > 0 || this.#get.get({ key, now }) === undefined;
     });
   }
 
   get(key: string): Promise<IdempotencyRecord | undefined> {
-    return this.#connection.do((now) => {
+    return this.#connection.read((now) => {
       checkText("the key", key);
       const row = this.#get.get({ key, now });
       return row === undefined ? undefined : recordOf(row);
@@ -157,7 +153,7 @@ export class SqliteIdempotencyStore implements IdempotencyStore {
   }
 
   expire(key: string, token: string, ttlMs: number): Promise<boolean> {
-    return this.#connection.do((now) => {
+    return this.#connection.write((now) => {
       checkText("the key", key);
       return this.#expire.run({ key, token, now, expiresAt: now + ttlMs }) > 0;
     });
@@ -166,7 +162,7 @@ export class SqliteIdempotencyStore implements IdempotencyStore {
   async sweep(limit: number): Promise<number> {
     if (!(limit >= 1)) return 0;
     const most = Math.floor(Math.min(limit, Number.MAX_SAFE_INTEGER));
-    const removed = await this.#connection.do((now) => this.#remove.run({ now, limit: most }));
-    return removed + (await this.#connection.do((now) => this.#turn.run({ now, limit: most - removed })));
+    const removed = await this.#connection.write((now) => this.#remove.run({ now, limit: most }));
+    return removed + (await this.#connection.write((now) => this.#turn.run({ now, limit: most - removed })));
   }
 }

@@ -42,12 +42,12 @@ export class SqliteRateLimitStore implements RateLimitStore {
     checkText("the key", key);
     checkTerms(terms);
     const intervalMs = 1000 / terms.rate;
-    const decision = await this.#connection.do((now) =>
+    const decision = await this.#connection.write((now) =>
       this.#decide(key, terms.cost * intervalMs, terms.burst * intervalMs, now),
     );
     this.#takes += 1;
     // Tokens are taken: no trouble with idle keys may take the answer away.
-    if (this.#takes % TAKES_PER_LOOK === 0) await this.#connection.do((now) => this.#forgetIdle(now)).catch(() => 0);
+    if (this.#takes % TAKES_PER_LOOK === 0) await this.#connection.write((now) => this.#forgetIdle(now)).catch(() => 0);
     return decision;
   }
 
@@ -56,25 +56,22 @@ export class SqliteRateLimitStore implements RateLimitStore {
     const age = Math.max(0, ageMs);
     const worth = (cost * 1000) / rate - age;
     if (!(worth > 0)) return;
-    await this.#connection.do((now) => this.#refund.run({ key, worth, takenAt: now - age }));
+    await this.#connection.write((now) => this.#refund.run({ key, worth, takenAt: now - age }));
   }
 
   async pause(key: string, { rate, burst }: Omit<RateLimitTerms, "cost">, ms: number): Promise<void> {
     checkText("the key", key);
     if (!(ms > 0)) return;
     const rest = Math.max(0, ((burst - 1) * 1000) / rate);
-    await this.#connection.do((now) => this.#pause.run({ key, until: now + ms, rest }));
+    await this.#connection.write((now) => this.#pause.run({ key, until: now + ms, rest }));
   }
 
   #decide(key: string, worth: number, burst: number, now: number): RateLimitDecision {
-    for (;;) {
-      if (this.#take.run({ key, worth, burst, now }) > 0) return ALLOWED;
-      const row = this.#read.get({ key });
-      const dueAt = Math.max(Number(row?.["full_at"] ?? now), now) + worth - burst;
-      const retryAfterMs = Math.max(dueAt, Number(row?.["paused_until"] ?? now)) - now;
-      // Otherwise another process was there in between.
-      if (retryAfterMs > sql.ROUNDING_MS) return { allowed: false, retryAfterMs };
-    }
+    if (this.#take.run({ key, worth, burst, now }) > 0) return ALLOWED;
+    const row = this.#read.get({ key });
+    const dueAt = Math.max(Number(row?.["full_at"] ?? now), now) + worth - burst;
+    const retryAfterMs = Math.max(dueAt, Number(row?.["paused_until"] ?? now)) - now;
+    return { allowed: false, retryAfterMs: Math.max(retryAfterMs, sql.ROUNDING_MS) };
   }
 
   #forgetIdle(now: number): number {

@@ -181,12 +181,12 @@ export class SqliteSagaStore implements SagaStore {
 
   async get(id: string): Promise<SagaRecord | undefined> {
     checkText("the id", id);
-    return this.#connection.do(() => this.#standing(id));
+    return this.#connection.read(() => this.#standing(id));
   }
 
   async entries(id: string): Promise<readonly SagaEntry[]> {
     checkText("the id", id);
-    const found = await this.#connection.do(() => this.#entries.all({ id }));
+    const found = await this.#connection.read(() => this.#entries.all({ id }));
     return found.map((row) => ({ seq: Number(row["seq"]), at: Number(row["at"]), body: String(row["body"]) }));
   }
 
@@ -198,7 +198,7 @@ export class SqliteSagaStore implements SagaStore {
       ...{ after: after ?? null, from: after ?? "", limit: rows(limit) },
     };
     const statement = status === undefined ? this.#list : this.#listStatus;
-    const found = await this.#connection.do((now) => statement.all({ ...given, now }));
+    const found = await this.#connection.read((now) => statement.all({ ...given, now }));
     return found.map(recordOf);
   }
 

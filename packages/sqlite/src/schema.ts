@@ -1,4 +1,4 @@
-import { type Connection, inTransaction } from "./connection.js";
+import type { Connection } from "./connection.js";
 import { dueAt } from "./idempotency-sql.js";
 import { HAS_ENDED } from "./saga-sql.js";
 import type { Tables } from "./tables.js";
@@ -136,7 +136,7 @@ function upgrade(connection: Connection, tables: Tables): string {
  * @throws Error when a newer version of this package made the tables
  */
 export function migrate(connection: Connection, tables: Tables): string {
-  const found = connection.doNow(() => installed(connection, tables));
+  const found = connection.readNow(() => installed(connection, tables));
   if (found !== undefined && found.version > SCHEMA_VERSION) {
     throw new Error(
       `sqliteStore: the tables "${tables.prefix}_..." have schema version ${found.version}, made by a newer @mcp-tx/sqlite; ` +
@@ -144,6 +144,6 @@ export function migrate(connection: Connection, tables: Tables): string {
     );
   }
   const isReady = (): boolean => lostParts(connection, tables, SCHEMA_VERSION).length === 0;
-  if (found?.version === SCHEMA_VERSION && connection.doNow(isReady)) return found.storeId;
-  return connection.doNow(() => inTransaction(connection, () => upgrade(connection, tables)));
+  if (found?.version === SCHEMA_VERSION && connection.readNow(isReady)) return found.storeId;
+  return connection.writeNow(() => upgrade(connection, tables));
 }

@@ -101,7 +101,7 @@ export function sqliteStore(options: SqliteStoreOptions): SqliteStore {
   const owned = database === undefined;
   const connection = new Connection(database ?? openDatabase(path ?? ""), { owned, busyTimeoutMs, runtime });
   try {
-    if (owned) connection.doNow(() => configure(connection.database));
+    if (owned) connection.insistently(() => configure(connection.database));
     return storeOn(connection, read.table);
   } catch (error) {
     connection.close();
