@@ -64,6 +64,11 @@ export class GcraTable {
     return this.#untilDue(key, fullAt - limit.burstMs, now);
   }
 
+  /** Milliseconds until all tokens of a key are back, if nobody takes any. */
+  fullIn(key: string, now: number): number {
+    return Math.max(0, (this.#fullAt.get(key) ?? now) - now);
+  }
+
   /**
    * Gives back what was taken for nothing: of what `now` has refilled already, nothing, and of what a pause has swallowed, nothing.
    * All of it could make more than `burst + rate * t`.

@@ -8,4 +8,5 @@ export { type ConcurrencyLimitOptions, concurrencyLimit } from "./concurrency-li
 export { QueueFullError } from "./errors.js";
 export type { LimitKey } from "./key.js";
 export { type MemoryRateLimitStoreOptions, memoryRateLimitStore } from "./memory-store.js";
-export { type LimitCost, type RateLimitOptions, rateLimit } from "./rate-limit.js";
+export type { LimitQuota } from "./quota.js";
+export { type LimitCost, type RateLimit, type RateLimitOptions, rateLimit } from "./rate-limit.js";

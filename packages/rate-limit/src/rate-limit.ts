@@ -4,6 +4,7 @@ import type { RateLimitStore } from "@mcp-tx/core/stores";
 import "./events.js";
 import { limitOf } from "./gcra.js";
 import { ask, type LimitKey, limitKey } from "./key.js";
+import type { LimitQuota } from "./quota.js";
 import { RateLimiter, type RateLimiterSettings } from "./rate-limiter.js";
 import { SharedTokens } from "./shared-limit.js";
 import { LocalTokens } from "./tokens.js";
@@ -59,6 +60,16 @@ export interface RateLimitOptions {
   readonly storeErrors?: "fail" | "bypass" | undefined;
 }
 
+/** The middleware, which can be asked what is left. */
+export interface RateLimit extends Middleware {
+  /**
+   * What is left of the limit that a call counts for. With a `store`, as far as this process knows.
+   *
+   * @throws TypeError when `key` throws, or gives no string
+   */
+  quota(ctx: CallContext): LimitQuota;
+}
+
 const OWNER = "rateLimit";
 
 const positive: OptionReader<number> = (value, path) => {
@@ -92,6 +103,7 @@ function readSettings(options: RateLimitOptions): RateLimiterSettings {
     throw new RangeError(`${OWNER}: burst / rate must be a number of seconds, got ${burst} / ${rate}`);
   }
   return {
+    limit,
     tokens: store === undefined ? new LocalTokens(limit) : new SharedTokens(store, { rate, burst }, read.storeErrors),
     runtimeOf: oneRuntime(OWNER),
     keyOf: limitKey(OWNER, read.key),
@@ -128,7 +140,7 @@ function costOf(cost: LimitCost, burst: number): (ctx: CallContext) => number {
  *
  * @throws TypeError or RangeError at construction, naming the option
  */
-export function rateLimit(options: RateLimitOptions): Middleware {
+export function rateLimit(options: RateLimitOptions): RateLimit {
   const limiter = new RateLimiter(readSettings(options));
   function rateLimit(ctx: CallContext, next: Handler): Promise<ToolResult> {
     try {
@@ -137,5 +149,5 @@ export function rateLimit(options: RateLimitOptions): Middleware {
       return Promise.reject(error);
     }
   }
-  return Object.assign(rateLimit, { seat: "rate-limit" } as const);
+  return Object.assign(rateLimit, { seat: "rate-limit", quota: (ctx: CallContext) => limiter.quota(ctx) } as const);
 }

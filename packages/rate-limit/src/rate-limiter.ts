@@ -7,19 +7,25 @@ import {
   type Runtime,
   type ToolResult,
 } from "@mcp-tx/core";
+import type { Limit } from "./gcra.js";
 import type { LimitKey } from "./key.js";
 import { Line, type LineRules, type Waiter } from "./line.js";
 import { outcomeOf } from "./outcome.js";
+import type { LimitQuota } from "./quota.js";
 import { LocalTokens, type Tokens } from "./tokens.js";
 
 /** What a {@link RateLimiter} is made from. */
 export interface RateLimiterSettings extends Pick<LineRules, "maxQueue" | "maxWaitMs" | "rejects"> {
   readonly tokens: Tokens;
+  readonly limit: Limit;
   readonly runtimeOf: (call: Call) => Runtime;
   readonly keyOf: LimitKey;
   readonly costOf: (ctx: CallContext) => number;
   readonly maxRetryAfterMs: number;
 }
+
+/** Share of a token that rounding may have taken from it. */
+const ROUNDING = 1e-6;
 
 /** Leads calls to their tokens, lets them through, and hears what became of them. */
 export class RateLimiter {
@@ -59,6 +65,19 @@ export class RateLimiter {
         throw error;
       },
     );
+  }
+
+  /** What is left for a call. Tokens that others wait for count as there until they are taken. @throws what `key` throws */
+  quota(ctx: CallContext): LimitQuota {
+    const { keyOf, tokens, limit } = this.#settings;
+    const { intervalMs, burstMs } = limit;
+    const now = ctx.call.runtime.now();
+    const key = keyOf(ctx);
+    const resetMs = tokens.fullIn(key, now);
+    // While the key rests, what is there may not be taken.
+    const isResting = tokens.waitFor(key, Math.min(1, burstMs / intervalMs), now) > 0;
+    const left = Math.floor((burstMs - resetMs) / intervalMs + ROUNDING);
+    return { limit: burstMs / intervalMs, remaining: isResting ? 0 : Math.max(0, left), windowMs: burstMs, resetMs };
   }
 
   /** Lets a call go on that waited. Meanwhile a gate may have closed. */

@@ -62,6 +62,10 @@ export class SharedTokens implements Tokens {
     return this.#known.waitFor(key, cost, this.#limit, now);
   }
 
+  fullIn(key: string, now: number): number {
+    return this.#known.fullIn(key, now);
+  }
+
   refund(key: string, cost: number, takenAt: number, now: number): Promise<void> {
     // Afterwards: what it says of the time before it must not count any more.
     return ask(() => this.#store.refund(key, { ...this.#terms, cost }, now - takenAt)).then(

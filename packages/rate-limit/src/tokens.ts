@@ -13,6 +13,8 @@ export interface Tokens {
   learn(key: string, cost: number, waitMs: number, now: number): void;
   /** Milliseconds until `cost` tokens can be taken, if nobody else takes any; at least, where somebody else keeps them. */
   waitFor(key: string, cost: number, now: number): number;
+  /** Milliseconds until all tokens are back, as far as is known here. */
+  fullIn(key: string, now: number): number;
   /** Gives tokens back; a promise where it takes time, which never rejects. */
   refund(key: string, cost: number, takenAt: number, now: number): Promise<void> | undefined;
   /** Lets nothing through for a while. */
@@ -40,6 +42,9 @@ export class LocalTokens implements Tokens {
   learn(): void {}
   waitFor(key: string, cost: number, now: number): number {
     return this.#table.waitFor(key, cost, this.#limit, now);
+  }
+  fullIn(key: string, now: number): number {
+    return this.#table.fullIn(key, now);
   }
   refund(key: string, cost: number, takenAt: number, now: number): undefined {
     this.#table.refund(key, cost, this.#limit, takenAt, now);
