@@ -63,6 +63,7 @@ export function watch(transport: object): Watch {
   }
   const patched = transport as Patched;
   const pending = new Map<string, Wire>();
+  let lookAt = MAX_FOLLOWED;
   const state: State = { toolChanges: 0, listen };
   watches.set(transport, state);
   let closed = false;
@@ -118,14 +119,15 @@ export function watch(transport: object): Watch {
     onmessage?.call(patched, lostAnswer(id));
   }
 
-  /** Servers need not answer what was cancelled: of that, only the latest is kept. */
+  /** Servers need not answer what was cancelled: of that, only the latest is kept. Looked through each time its number has doubled. */
   function follow(id: string, wire: Wire): void {
     pending.set(id, wire);
-    if (pending.size <= MAX_FOLLOWED) return;
+    if (pending.size <= lookAt) return;
     for (const [oldest, { attempt }] of pending) {
-      if (attempt.outcome === undefined || pending.size <= MAX_FOLLOWED) return;
-      pending.delete(oldest);
+      if (pending.size <= MAX_FOLLOWED) break;
+      if (attempt.outcome !== undefined) pending.delete(oldest);
     }
+    lookAt = 2 * Math.max(pending.size, MAX_FOLLOWED);
   }
 
   function listen(): void {
