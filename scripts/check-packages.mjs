@@ -12,6 +12,12 @@ const SITE = "https://github.com/mcp-tx/mcp-tx";
 const MAX_LINES = 400;
 /** The only packages that install others: the bundle, the command line, and the bridge to another runtime. */
 const AGGREGATES = ["mcp-tx", "@mcp-tx/cli", "@mcp-tx/dbos"];
+/** What is not what the project is for comes from well-kept libraries, in the packages that need it. */
+const LIBRARIES = {
+  "@mcp-tx/http": ["@cfworker/json-schema", "srvx", "structured-headers"],
+  "mcp-tx": ["cosmiconfig", "picomatch"],
+  "@mcp-tx/cli": ["@modelcontextprotocol/sdk", "commander", "env-paths", "jsonc-parser", "libsql", "write-file-atomic"],
+};
 const IDENTICAL = ["tsconfig.json", "tsconfig.build.json", "tsup.config.ts"];
 const REQUIRED = ["README.md", "CHANGELOG.md", ...IDENTICAL, "src/index.ts"];
 const SECTIONS = ["Install", "Usage", "Options", "Errors"];
@@ -126,7 +132,8 @@ export const packageInvariants = {
 
   *"no runtime dependencies"({ manifest }) {
     for (const name of Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies })) {
-      if (!(AGGREGATES.includes(manifest.name) && isOwn(name))) {
+      const isAggregated = AGGREGATES.includes(manifest.name) && isOwn(name);
+      if (!isAggregated && LIBRARIES[manifest.name]?.includes(name) !== true) {
         yield ["package.json", `remove dependency ${name}, or make it a peer`];
       }
     }
