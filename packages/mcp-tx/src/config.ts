@@ -1,0 +1,7 @@
+export {
+  type ConfigSource,
+  type LoadConfigOptions,
+  type LoadedConfig,
+  loadConfig,
+  sourceOf,
+} from "./load-config.js";
