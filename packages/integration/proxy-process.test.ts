@@ -154,10 +154,11 @@ test("gives up on a server that ends again and again, and tells the host", async
 });
 
 test("says that a URL cannot be reached, tells the host, and exits with 69", async () => {
-  const server = createServer((socket) => socket.destroy());
+  // Nobody listens there any more.
+  const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  onTestFinished(() => void server.close());
   const url = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`);
+  await new Promise((resolve) => server.close(resolve));
   const proxy = raw(proxiedUrl(url));
   const { error } = await proxy.ask("initialize", HELLO);
   expect(error?.message).toMatch(

@@ -277,6 +277,7 @@ test.each([
   ["a web socket", { type: "ws", url: "wss://example.com" }, 'its type is "ws"'],
   ["credentials in the url", { url: "https://a:b@example.com/" }, "its url holds a user name or password"],
   ["headers that are no texts", { url: "https://example.com", headers: { a: 1 } }, "one of its headers is no string"],
+  ["args beside a url", { url: "http://localhost:1/mcp", args: [] }, "it has both a url and args"],
   ["headers and env", { url: "https://example.com", headers: {}, env: {} }, "it has both headers and env"],
   ["a text", "x", "it is no object"],
 ])("an entry with %s is left alone, with the reason", async (_name, entry, reason) => {

@@ -3,7 +3,7 @@ import { memoryStore } from "@mcp-tx/idempotency";
 import type { ReliableConfig } from "mcp-tx";
 import { describe, expect, test } from "vitest";
 import { testMachine } from "./machine.fixture.js";
-import { readServeConfig, type ServePipeline, servePipeline } from "./serve-config.js";
+import { readServeConfig, type ServePipeline, servePipeline, wantsStore } from "./serve-config.js";
 
 const FIRST = { id: "1".repeat(32), label: "a" };
 const SECOND = { id: "2".repeat(32), label: "b" };
@@ -54,6 +54,19 @@ describe("the configuration", () => {
     await expect(reading).rejects.toMatchObject({ exitCode: 78, message: expect.stringContaining(message) });
     await expect(reading).rejects.toThrow(/^--config: [^\n]*conf\.json[^\n]*$/);
   });
+});
+
+test("records are kept in one store or in none, never in memory for one tool", () => {
+  expect(wantsStore({})).toBe(true);
+  expect(wantsStore({ idempotency: true, tools: { a: { idempotency: false } } })).toBe(true);
+  expect(wantsStore({ idempotency: false, tools: { a: { idempotency: false }, b: { retry: false } } })).toBe(false);
+  const split: ReliableConfig = {
+    idempotency: false,
+    tools: { a: {}, "pay*": { idempotency: { key: { fields: ["id"] } } } },
+  };
+  expect(() => wantsStore(split)).toThrow(
+    /^configuration: tools\["pay\*"\]\.idempotency cannot be on where idempotency is false/,
+  );
 });
 
 test("a call is over before a host gives up, unless the configuration says otherwise", () => {

@@ -62,6 +62,22 @@ function idempotencyOf(
   return { ttlMs: TTL_MS, leaseMs: LEASE_MS, ...section, store, scope: scoped(section.scope, identity) };
 }
 
+/**
+ * Whether calls have records. They are in one store, or in none.
+ *
+ * @throws CliError for a tool that would have some in memory alone, which do not survive
+ */
+export function wantsStore({ idempotency, tools = {} }: ReliableConfig): boolean {
+  if (idempotency !== false) return true;
+  const kept = Object.entries(tools).find(([, section]) => (section.idempotency ?? false) !== false);
+  if (kept === undefined) return false;
+  throw new CliError(
+    `configuration: tools[${JSON.stringify(kept[0])}].idempotency cannot be on where idempotency is false for all; ` +
+      "leave it on for all, and switch it off for the tools that are to have none",
+    EXIT_CODES.config,
+  );
+}
+
 /** What every call goes through. */
 export interface ServePipeline {
   readonly middleware: readonly Middleware[];

@@ -4,7 +4,7 @@ import { CallLog, callEntry, callLogFolder } from "./call-log.js";
 import { CliError, EXIT_CODES, sayError } from "./exit-codes.js";
 import { isLoopback, type ListenAddress } from "./flags.js";
 import { type ProxySpec, type Proxy as RunningProxy, startProxy } from "./proxy.js";
-import { readServeConfig, type ServePipeline, servePipeline } from "./serve-config.js";
+import { readServeConfig, type ServePipeline, servePipeline, wantsStore } from "./serve-config.js";
 import { type OpenStore, openStore } from "./serve-store.js";
 import { type ServerIdentity, serverIdentity, type Target } from "./server-identity.js";
 import type { Output, Surroundings } from "./surroundings.js";
@@ -24,10 +24,6 @@ export interface ServeRequest {
 function stderrLogger(output: Output): Logger {
   const log = (fields: object, message: string): void => output.err(`${message} ${JSON.stringify(fields)}`);
   return { debug: log, info: log, warn: log, error: log };
-}
-
-function wantsStore({ idempotency }: ReliableConfig): boolean {
-  return idempotency !== false;
 }
 
 /** Everything that lives as long as the proxy. */

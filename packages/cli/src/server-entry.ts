@@ -69,13 +69,14 @@ function hasCredentials(url: string): boolean {
   }
 }
 
-function urlState({ type, headers, env }: EntryParts, url: string, signIn: boolean): EntryState {
+function urlState({ type, headers, env, args }: EntryParts, url: string, signIn: boolean): EntryState {
   const kind = stringOf(type?.value);
   if (kind === "sse") return foreign("it speaks the older HTTP+SSE transport, not Streamable HTTP");
   if (type !== undefined && !HTTP_TYPES.includes(kind)) return foreign(`its type is ${JSON.stringify(kind ?? null)}`);
   if (!/^https?:/i.test(url) && !url.includes("${")) return foreign("its url is no http(s) url");
   if (hasCredentials(url)) return foreign("its url holds a user name or password; send them as a header");
   if (env !== undefined && headers !== undefined) return foreign("it has both headers and env");
+  if (args !== undefined) return foreign("it has both a url and args");
   const named = membersOf(headers?.value);
   if (headers !== undefined && headers.value.type !== "object") return foreign("its headers are no object");
   if (named.some(({ value }) => value.type !== "string")) return foreign("one of its headers is no string");

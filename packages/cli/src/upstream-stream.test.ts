@@ -78,3 +78,20 @@ test("tells of a session that has expired when it is the listening stream that h
   await fetch(URL_, { method: "GET", headers: { "mcp-session-id": "s" } });
   expect(expired).toBe(1);
 });
+
+/** A `fetch` that hangs until it is aborted. */
+const hanging = (_url: unknown, init?: RequestInit): Promise<Response> =>
+  new Promise((_resolve, reject) => {
+    init?.signal?.addEventListener("abort", () => reject(init.signal?.reason), { once: true });
+  });
+
+test("does not wait for ever for the answer that opens a session, nor after its sender gave up", async () => {
+  const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "initialize" });
+  const fetch = answeringFetch(hanging as typeof globalThis.fetch, () => undefined, 10);
+  await expect(fetch(URL_, { method: "POST", body })).rejects.toMatchObject({ cause: { code: "ETIMEDOUT" } });
+  const patient = answeringFetch(hanging as typeof globalThis.fetch, () => undefined, 2 ** 30);
+  const sender = new AbortController();
+  const asked = patient(URL_, { method: "POST", body, signal: sender.signal });
+  sender.abort(new Error("gone"));
+  await expect(asked).rejects.toThrow("gone");
+});

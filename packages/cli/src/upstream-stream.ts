@@ -66,14 +66,36 @@ function answered(response: Response, request: Request): Response {
   return new Response(endingWith(response.body, request), { status, statusText, headers });
 }
 
+/** How long a server may take to answer the request that opens a session. */
+const OPEN_TIMEOUT_MS = 30_000;
+
+/**
+ * Bounds the time until a response begins. Nobody else does for a request that opens a session, and Node's `fetch` may wait for ever on a
+ * connection that was closed as soon as it was made.
+ */
+async function inTime(fetch: Fetch, url: Parameters<Fetch>[0], init: RequestInit, limitMs: number): Promise<Response> {
+  const over = new AbortController();
+  const timer = setTimeout(() => {
+    over.abort(new Error("the server does not answer", { cause: { code: "ETIMEDOUT" } }));
+  }, limitMs);
+  const { signal } = init;
+  const both = signal === null || signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]);
+  try {
+    return await fetch(url, { ...init, signal: both });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /**
  * A `fetch` under which no request waits for an answer that cannot come: one whose event stream ends without it gets an error.
  *
  * @param onExpired - told when the server does not know the session any more, of a request that nobody hears the status of
  */
-export function answeringFetch(fetch: Fetch, onExpired: () => void): Fetch {
+export function answeringFetch(fetch: Fetch, onExpired: () => void, openTimeoutMs: number = OPEN_TIMEOUT_MS): Fetch {
   return async function answeringFetch(url, init) {
-    const response = await fetch(url, init);
+    const isOpening = init !== undefined && postedRequest(init)?.method === "initialize";
+    const response = await (isOpening ? inTime(fetch, url, init, openTimeoutMs) : fetch(url, init));
     const isSession = new Headers(init?.headers).has(SESSION_HEADER);
     if (init?.method === "GET" && isSession && response.status === NOT_FOUND) onExpired();
     const request = postedRequest(init);

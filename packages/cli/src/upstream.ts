@@ -67,6 +67,8 @@ export class Upstream {
   #isConnecting = false;
   #connection: Promise<void> | undefined;
   #dropped: Promise<void> | undefined;
+  /** Calls of a lost connection that are still to hear of it. */
+  #draining: Promise<void> | undefined;
   /** Connections in a row that could not be made, or ended before they were of use. */
   #failures = 0;
   #isUseful = false;
@@ -305,7 +307,7 @@ export class Upstream {
     this.#detach(loss);
     const settle = (): void => this.#settle(generation);
     if (loss.drained === undefined) settle();
-    else void loss.drained.then(settle);
+    else this.#draining = loss.drained.then(settle, settle);
     // Lost while it was made: whoever makes it hears of it now, and goes on.
     if (!wasReady) return;
     if (!this.#isUseful) this.#failures += 1;
@@ -367,6 +369,7 @@ export class Upstream {
     this.#settle(this.generation);
     this.#refuse(CLOSED);
     await link?.close(graceMs);
+    await this.#draining;
     await this.#connection;
     await this.#dropped;
   }

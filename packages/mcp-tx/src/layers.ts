@@ -95,7 +95,16 @@ function dispatch<M extends Middleware>(made: PerTool<M>, controls: object = {})
   Object.defineProperty(perTool, "name", { value: `${model.name}PerTool` });
   const layer: Middleware = Object.assign(perTool, { seat, optionKeys, records }, controls);
   // Where there is nothing, nothing honours the call options either: they are refused, not swallowed.
-  return [made.hasGaps && optionKeys !== undefined ? when((ctx) => made.of(ctx.tool) !== undefined, layer) : layer];
+  if (!made.hasGaps || optionKeys === undefined) return [layer];
+  const guarded = when((ctx) => made.of(ctx.tool) !== undefined, layer);
+  const { announces } = layer;
+  if (announces === undefined) return [guarded];
+  // Nothing can be promised for all tools. What a server may not do without is asked for all the same.
+  const promisesNothing: NonNullable<Middleware["announces"]> = (peer) => {
+    announces(peer);
+    return undefined;
+  };
+  return [Object.assign(guarded, { announces: promisesNothing })];
 }
 
 /** What all repetitions of a pipeline draw on. */

@@ -277,6 +277,7 @@ describe("what a server announces", () => {
     const tools = { a: { idempotency: { ttlMs: 5 } } };
     expect(() => windowOf({})).toThrow("store is required on a server");
     expect(() => windowOf({ tools })).toThrow("store is required on a server");
+    expect(() => windowOf({ tools: { a: { idempotency: false } } })).toThrow("store is required on a server");
   });
 });
 
