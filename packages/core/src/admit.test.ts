@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { withGate } from "./admit.js";
+import { withGate, withInnermost } from "./admit.js";
 import { context } from "./testing/index.js";
 
 test("keeps everything else of the context", () => {
@@ -8,6 +8,13 @@ test("keeps everything else of the context", () => {
   expect({ ...gated, admit: undefined }).toEqual({ ...ctx, admit: undefined });
   expect(Object.keys(gated).sort()).toEqual(Object.keys(ctx).sort());
   expect(gated.call).toBe(ctx.call);
+});
+
+test("keeps everything else of the context beside an innermost middleware, the gates too", () => {
+  const ctx = withGate(context({ attempt: 2, deadline: 5 }), () => undefined);
+  const derived = withInnermost(ctx, (inner, next) => next(inner));
+  expect({ ...derived, innermost: undefined }).toEqual({ ...ctx, innermost: undefined });
+  expect(derived.innermost).toBeTypeOf("function");
 });
 
 test("asks the gates that are there first", () => {

@@ -8,6 +8,7 @@ import type {
   PastAttempt,
   Runtime,
 } from "./contract.js";
+import { frozen } from "./frozen.js";
 import { quietly } from "./quietly.js";
 
 /** The call that an attempt belongs to, as far as the attempt is concerned. */
@@ -22,13 +23,13 @@ export interface AttemptOwner {
   emit<K extends keyof CallEvents>(name: K, detail: CallEvents[K]): void;
 }
 
-const LEFT_UNKNOWN: Outcome = Object.freeze({
+const LEFT_UNKNOWN: Outcome = frozen({
   status: "failure",
   execution: "unknown",
   transient: true,
   code: "outcome_unknown",
 });
-const RELEASED: readonly (() => void)[] = Object.freeze([]);
+const RELEASED: readonly (() => void)[] = frozen([]);
 
 /** The one implementation of {@link Attempt}. */
 export class AttemptState implements Attempt {

@@ -19,6 +19,7 @@ import type {
   Verify,
 } from "./contract.js";
 import { causesOf, McpTxError } from "./errors.js";
+import { frozen } from "./frozen.js";
 import { outcomeOfResult } from "./outcome.js";
 import { quietly } from "./quietly.js";
 import type { Reporter } from "./report.js";
@@ -38,7 +39,7 @@ export interface CallSettings {
   readonly onEvent: CallListener | undefined;
 }
 
-const NO_ATTEMPTS: readonly AttemptState[] = Object.freeze([]);
+const NO_ATTEMPTS: readonly AttemptState[] = frozen([]);
 
 /** The one implementation of {@link Call}. */
 export class CallState implements Call, Reporter {

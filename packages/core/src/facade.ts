@@ -1,7 +1,5 @@
 /** Properties that live beside the target: read and written here, never on the target. */
-const CALLBACKS = ["onmessage", "onclose", "onerror"] as const;
-/** Functions that are no methods: a callback comes back just as it was set. */
-const AS_THEY_ARE: ReadonlySet<PropertyKey> = new Set(["constructor", ...CALLBACKS]);
+const CALLBACKS: readonly PropertyKey[] = ["onmessage", "onclose", "onerror"];
 
 /**
  * The target itself, but for a few members. Methods are bound to the target, so that its private fields work; the binding is
@@ -15,15 +13,15 @@ export function facade(
   callbacks?: { [name: string]: unknown } | object,
 ): object {
   const bound = new Map<PropertyKey, { readonly method: unknown; readonly bound: unknown }>();
-  const isCallback = (property: PropertyKey): boolean =>
-    callbacks !== undefined && (CALLBACKS as readonly PropertyKey[]).includes(property);
+  const isCallback = (property: PropertyKey): boolean => callbacks !== undefined && CALLBACKS.includes(property);
 
   return new Proxy(target, {
     get(object, property) {
       if (Object.hasOwn(members, property)) return members[property];
       if (isCallback(property)) return Reflect.get(callbacks as object, property);
       const value: unknown = Reflect.get(object, property, object);
-      if (typeof value !== "function" || AS_THEY_ARE.has(property)) return value;
+      // Functions that are no methods: a callback comes back just as it was set.
+      if (typeof value !== "function" || property === "constructor" || CALLBACKS.includes(property)) return value;
       const known = bound.get(property);
       if (known?.method === value) return known.bound;
       const entry = { method: value, bound: value.bind(object) };

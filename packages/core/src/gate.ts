@@ -1,4 +1,5 @@
 import type { Attempt, Call, CallContext, Outcome, ToolAnnotations, ToolResult, Verification } from "./contract.js";
+import { frozen } from "./frozen.js";
 import { startTimer } from "./runtime.js";
 
 /** What somebody who wants to send a call again says about it. */
@@ -25,10 +26,10 @@ export type ReplayDecision =
   | { readonly replay: false; readonly reason: "cancelled" | "executed" | "unknown" }
   | { readonly replay: false; readonly reason: "verified"; readonly result: ToolResult };
 
-const YES: ReplayDecision = Object.freeze({ replay: true });
-const CANCELLED: ReplayDecision = Object.freeze({ replay: false, reason: "cancelled" });
-const EXECUTED: ReplayDecision = Object.freeze({ replay: false, reason: "executed" });
-const UNKNOWN: ReplayDecision = Object.freeze({ replay: false, reason: "unknown" });
+const YES: ReplayDecision = frozen({ replay: true });
+const CANCELLED: ReplayDecision = frozen({ replay: false, reason: "cancelled" });
+const EXECUTED: ReplayDecision = frozen({ replay: false, reason: "executed" });
+const UNKNOWN: ReplayDecision = frozen({ replay: false, reason: "unknown" });
 
 function isAborted(call: Call): boolean {
   return call.signal?.aborted === true;
@@ -90,7 +91,7 @@ async function annotationsAllow(ctx: CallContext): Promise<boolean> {
   }
 }
 
-const NOBODY_KNOWS: Verification = Object.freeze({ execution: "unknown" });
+const NOBODY_KNOWS: Verification = frozen({ execution: "unknown" });
 
 async function verify(ctx: CallContext, outcome: Outcome): Promise<Verification> {
   const { call } = ctx;

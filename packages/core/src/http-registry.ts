@@ -19,14 +19,18 @@ interface HttpRegistry {
 
 const holder: { [key: symbol]: HttpRegistry | undefined } = globalThis as never;
 const RegistryKey: symbol = Symbol.for("@mcp-tx/core.http.v1");
-holder[RegistryKey] ??= { wrappers: 0, expected: new Set() };
-const registry: HttpRegistry = holder[RegistryKey];
+
+/** Made when first asked for, not when this file is loaded: a bundle without HTTP has nothing of it. */
+function registry(): HttpRegistry {
+  holder[RegistryKey] ??= { wrappers: 0, expected: new Set() };
+  return holder[RegistryKey];
+}
 
 const nothing = (): void => undefined;
 
 /** Called by the fetch wrapper when it is made. */
 export function announceWrapper(): void {
-  registry.wrappers += 1;
+  registry().wrappers += 1;
 }
 
 /**
@@ -39,15 +43,16 @@ export function expectResponse(
   message: unknown,
   wire: { http: HttpEvidence | undefined },
 ): () => void {
-  if (registry.wrappers === 0) return nothing;
+  const { wrappers, expected: waiting } = registry();
+  if (wrappers === 0) return nothing;
   const expected: Expected = { id: String(id), message, wire };
-  registry.expected.add(expected);
-  return () => registry.expected.delete(expected);
+  waiting.add(expected);
+  return () => waiting.delete(expected);
 }
 
 /** Tells the sender of a message what came back. Of equal messages in flight at once, the oldest one without news gets it. */
 export function recordResponse(id: string | number, body: string, evidence: HttpEvidence): void {
-  for (const { id: expected, message, wire } of registry.expected) {
+  for (const { id: expected, message, wire } of registry().expected) {
     // The body tells as well: the response may be for a request of a client that nobody watches.
     if (expected !== String(id) || wire.http !== undefined || JSON.stringify(message) !== body) continue;
     wire.http = evidence;

@@ -21,34 +21,60 @@ export function overRounds(
   answer: Promise<ToolResult>,
   ctx: CallContext,
   wire: Wire,
-  { signal, limit, onExpire }: Bounds,
+  bounds: Bounds,
 ): Promise<ToolResult> {
-  const { runtime } = ctx.call;
-  const due = limit === undefined ? Infinity : runtime.now() + limit.ms;
   return new Promise((resolve, reject) => {
-    let cancelTimer: (() => void) | undefined;
-    function detach(): void {
-      wire.onInputRequired = undefined;
-      cancelTimer?.();
-      signal?.removeEventListener("abort", abort);
-    }
-    function stop(error: unknown): void {
-      detach();
-      wire.interrupt();
-      reject(error);
-    }
-    function abort(): void {
-      stop(signal?.reason);
-    }
-    function expire(passed: Limit): void {
-      onExpire();
-      stop(timeoutError(ctx, passed));
-    }
+    let detach: (() => void) | undefined;
+    // Everything else is made in there: nearly no call has a second round.
     wire.onInputRequired = () => {
       wire.onInputRequired = undefined;
-      signal?.addEventListener("abort", abort, { once: true });
-      if (limit !== undefined) cancelTimer = startTimer(runtime, due - runtime.now(), () => expire(limit));
+      detach = keepBounds(ctx, wire, bounds, reject);
     };
-    answer.then(resolve, reject).finally(detach);
+    answer.then(
+      (result) => {
+        wire.onInputRequired = undefined;
+        detach?.();
+        resolve(result);
+      },
+      (error) => {
+        wire.onInputRequired = undefined;
+        detach?.();
+        reject(error);
+      },
+    );
   });
+}
+
+/** Ends the attempt when its signal aborts or its limit passes; returns what stops that. */
+function keepBounds(
+  ctx: CallContext,
+  wire: Wire,
+  { signal, limit, onExpire }: Bounds,
+  reject: (error: unknown) => void,
+): () => void {
+  const { runtime } = ctx.call;
+  const now = runtime.now();
+  const cancelTimer =
+    limit === undefined
+      ? undefined
+      : startTimer(runtime, (wire.attempt.sentAt ?? now) + limit.ms - now, () => expire(limit));
+  signal?.addEventListener("abort", abort, { once: true });
+
+  function detach(): void {
+    cancelTimer?.();
+    signal?.removeEventListener("abort", abort);
+  }
+  function stop(error: unknown): void {
+    detach();
+    wire.interrupt();
+    reject(error);
+  }
+  function abort(): void {
+    stop(signal?.reason);
+  }
+  function expire(passed: Limit): void {
+    onExpire();
+    stop(timeoutError(ctx, passed));
+  }
+  return detach;
 }

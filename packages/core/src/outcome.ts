@@ -1,10 +1,11 @@
 import type { Outcome, ToolResult } from "./contract.js";
+import { frozen } from "./frozen.js";
 
 /** The tool ran and gave a result. */
-export const SUCCESS: Outcome = Object.freeze({ status: "success", execution: "executed", transient: false });
+export const SUCCESS: Outcome = frozen({ status: "success", execution: "executed", transient: false });
 
 /** The tool ran and reports a failure, or threw. */
-export const TOOL_FAILED: Outcome = Object.freeze({
+export const TOOL_FAILED: Outcome = frozen({
   status: "failure",
   execution: "executed",
   transient: false,

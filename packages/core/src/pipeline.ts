@@ -1,3 +1,4 @@
+import { beforeDispatch } from "./admit.js";
 import type { CallContext, Handler, Middleware, Seat, ToolResult } from "./contract.js";
 
 const Parts: unique symbol = Symbol.for("@mcp-tx/core.parts");
@@ -62,7 +63,7 @@ function missingContext(caller: Middleware | undefined): Promise<never> {
 /** A terminal that first runs what a context carries for the last moment. */
 function reached(terminal: Handler): Handler {
   return (ctx) =>
-    ctx.innermost === undefined ? terminal(ctx) : ctx.innermost({ ...ctx, innermost: undefined }, terminal);
+    ctx.innermost === undefined ? terminal(ctx) : ctx.innermost(beforeDispatch(ctx, ctx.admit, undefined), terminal);
 }
 
 /** Chains middlewares round a terminal, from the right: the first is the outermost. */

@@ -12,6 +12,7 @@ import type {
   ToolResult,
   WrapOptions,
 } from "./contract.js";
+import { frozen } from "./frozen.js";
 import { callback, number, type OptionReader, objectWith, readOptions } from "./options.js";
 import { claims, dismantle, fold } from "./pipeline.js";
 import { stamp, stampResult } from "./report.js";
@@ -75,7 +76,7 @@ const CORE_KEYS: ReadonlySet<string> = new Set([
   "middleware",
   "pinned",
 ]);
-const NO_PEER = Object.freeze({});
+const NO_PEER = frozen({});
 
 /** Builds the entry of a wrapper, once. */
 export function createEntry<T = ToolResult>(spec: EntrySpec<T>): Entry<T> {
@@ -161,7 +162,7 @@ function startOf<T>(
 }
 
 /** The options of a call that was given none. */
-export const NO_OPTIONS: CallOptions = Object.freeze({});
+export const NO_OPTIONS: CallOptions = frozen({});
 
 /** The context of an entry, whose call is our own. */
 interface EntryContext extends CallContext {
@@ -261,7 +262,7 @@ function entryOf(handler: Handler, side: Side, options: WrapOptions | undefined)
 }
 
 /** Empty arguments and metadata, shared. */
-export const NOTHING: Readonly<Record<string, unknown>> = Object.freeze({});
+export const NOTHING: Readonly<Record<string, unknown>> = frozen({});
 
 const RUN_KEYS: readonly string[] = ["tool", "args", "meta", "options", "side"];
 const SIDES: readonly unknown[] = ["client", "server", "local"];

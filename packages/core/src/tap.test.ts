@@ -99,7 +99,7 @@ test("keeps no state of a wrapped client on its transport", async () => {
 });
 
 /** Sends a request by hand, and tells whether its work is known to be over. */
-async function sendOne(transport: BareTransport, id: number) {
+async function sendOne(transport: BareTransport, id: string | number) {
   const { call } = context();
   const attempt = call.beginAttempt(context());
   await transport.send({ id, method: "tools/call", params: { [WireKey]: new Wire(attempt, {}) } });
@@ -121,6 +121,43 @@ test("follows the latest given-up requests only, and every one that somebody wai
   const last = await sendOne(transport, 1501);
   for (const id of [0, 1, 1501]) transport.onmessage?.({ id, result: {} });
   expect([first.isOver(), live.isOver(), last.isOver()]).toEqual([false, true, true]);
+});
+
+test.each([
+  [1, "1", true],
+  ["1", 1, true],
+  ["a", "a", true],
+  ["", "", true],
+  [0, "", false],
+  [1, "01", false],
+  ["1.0", 1, false],
+  [1, "1 ", false],
+])("for the request %j, an answer to %j is its own: %j", async (id, answered, expected) => {
+  const transport = answering(undefined);
+  watch(transport);
+  const sent = await sendOne(transport, id);
+  transport.onmessage?.({ id: answered, result: {} });
+  expect(sent.isOver()).toBe(expected);
+});
+
+test.each<[string, () => unknown, Error | undefined]>([
+  ["rejects", () => Promise.reject(new Error("no pipe")), new Error("no pipe")],
+  [
+    "throws",
+    () => {
+      throw new Error("no pipe");
+    },
+    new Error("no pipe"),
+  ],
+  ["gives no promise", () => undefined, undefined],
+])("keeps the evidence of a transport that %s", async (_what, send, failure) => {
+  const transport: BareTransport = { send: send as BareTransport["send"] };
+  watch(transport);
+  const wire = new Wire(context().call.beginAttempt(context()), {});
+  const sending = transport.send({ id: 1, method: "tools/call", params: { [WireKey]: wire } });
+  if (failure === undefined) await sending;
+  else await expect(sending).rejects.toThrow(failure);
+  expect(wire).toMatchObject({ sent: true, sendError: failure });
 });
 
 test("sends no message of an attempt that has ended", async () => {

@@ -62,7 +62,7 @@ export function watch(transport: object): Watch {
     return known;
   }
   const patched = transport as Patched;
-  const pending = new Map<string, Wire>();
+  const pending = new Map<string | number, Wire>();
   let lookAt = MAX_FOLLOWED;
   const state: State = { toolChanges: 0, listen };
   watches.set(transport, state);
@@ -84,44 +84,56 @@ export function watch(transport: object): Watch {
     return dispatch(message, message.id, wire, options);
   };
 
-  async function dispatch(message: Message, id: string | number, wire: Wire, options: unknown): Promise<void> {
+  function dispatch(message: Message, id: string | number, wire: Wire, options: unknown): Promise<void> {
     // A closed transport that refuses the message has not let it out.
     wire.closed = closed;
     if (!closed) wire.leave(patched.sessionId !== undefined);
-    follow(String(id), wire);
+    follow(keyOf(id), wire);
     const responded = expectResponse(id, message, wire);
+    return sendWatched(message, id, options).then(
+      () => {
+        responded();
+        if (!wire.sent) wire.leave(patched.sessionId !== undefined);
+      },
+      (error) => {
+        responded();
+        noticeFailure(message, id, wire, error);
+        throw error;
+      },
+    );
+  }
+
+  /** The transport's own `send`. It may also throw instead of rejecting, or give no promise. */
+  function sendWatched(message: Message, id: string | number, options: unknown): Promise<void> {
     try {
-      await send.call(
-        patched,
-        message,
-        withStreamEnd(patched, options, () => abandon(id)),
-      );
-      if (!wire.sent) wire.leave(patched.sessionId !== undefined);
+      const isTold = "hasPerRequestStream" in patched;
+      return Promise.resolve(send.call(patched, message, isTold ? withStreamEnd(options, () => abandon(id)) : options));
     } catch (error) {
-      pending.delete(String(id));
-      const answer = answerInBody(error, id);
-      // What cannot be written never left, whatever the transport made of it.
-      if (!isSerialisable(message)) wire.sent = false;
-      else if (answer === undefined) wire.fail(error);
-      else wire.arrive(answer);
-      throw error;
-    } finally {
-      responded();
+      return Promise.reject(error);
     }
+  }
+
+  function noticeFailure(message: Message, id: string | number, wire: Wire, error: unknown): void {
+    pending.delete(keyOf(id));
+    const answer = answerInBody(error, id);
+    // What cannot be written never left, whatever the transport made of it.
+    if (!isSerialisable(message)) wire.sent = false;
+    else if (answer === undefined) wire.fail(error);
+    else wire.arrive(answer);
   }
 
   /** The stream of a request ended without its answer: settle the request instead of letting it run into its timeout. */
   function abandon(id: string | number): void {
-    const wire = pending.get(String(id));
+    const wire = pending.get(keyOf(id));
     if (wire === undefined) return;
-    pending.delete(String(id));
+    pending.delete(keyOf(id));
     wire.close();
     onmessage?.call(patched, lostAnswer(id));
   }
 
   /** Servers need not answer what was cancelled: of that, only the latest is kept. Looked through each time its number has doubled. */
-  function follow(id: string, wire: Wire): void {
-    pending.set(id, wire);
+  function follow(key: string | number, wire: Wire): void {
+    pending.set(key, wire);
     if (pending.size <= lookAt) return;
     for (const [oldest, { attempt }] of pending) {
       if (pending.size <= MAX_FOLLOWED) break;
@@ -153,7 +165,7 @@ export function watch(transport: object): Watch {
   function notice(message: Message): void {
     closed = false;
     if (message?.method === undefined && message?.id !== undefined) {
-      const key = String(message.id);
+      const key = keyOf(message.id);
       pending.get(key)?.arrive(message);
       pending.delete(key);
     }
@@ -170,6 +182,17 @@ export function watch(transport: object): Watch {
   return state;
 }
 
+/**
+ * One key for a number and its decimal notation, as both SDKs take them for the same id. A number stays one: to make a string of
+ * each, twice a call, costs 0.2 µs.
+ */
+function keyOf(id: unknown): string | number {
+  if (typeof id === "number") return id;
+  const text = String(id);
+  const number = Number(text);
+  return String(number) === text ? number : text;
+}
+
 function isSerialisable(message: Message): boolean {
   try {
     JSON.stringify(message);
@@ -180,8 +203,7 @@ function isSerialisable(message: Message): boolean {
 }
 
 /** SDK v2's HTTP transport tells when a request's stream has ended, if it is asked to. */
-function withStreamEnd(transport: object, options: unknown, ended: () => void): unknown {
-  if (!("hasPerRequestStream" in transport)) return options;
+function withStreamEnd(options: unknown, ended: () => void): object {
   const given = asBag(options);
   const theirs = given?.onRequestStreamEnd;
   return {

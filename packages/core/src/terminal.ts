@@ -1,5 +1,6 @@
 import type { Attempt, CallContext, Handler, Outcome, ToolResult } from "./contract.js";
 import { AttemptTimeoutError, DeadlineError, type McpTxError } from "./errors.js";
+import { frozen } from "./frozen.js";
 import { outcomeOfResult, TOOL_FAILED } from "./outcome.js";
 import { startTimer } from "./runtime.js";
 
@@ -61,7 +62,7 @@ export function callOf(ctx: CallContext): CallContext["call"] {
   return ctx.call;
 }
 
-const TOOL_ABORTED: Outcome = Object.freeze({
+const TOOL_ABORTED: Outcome = frozen({
   status: "cancelled",
   execution: "unknown",
   transient: false,

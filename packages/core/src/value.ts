@@ -1,7 +1,8 @@
 import type { ToolResult } from "./contract.js";
+import { frozen } from "./frozen.js";
 import { asBag, VALUE_KEY } from "./wire.js";
 
-const VALUE_META: Readonly<Record<string, unknown>> = Object.freeze({ [VALUE_KEY]: true });
+const VALUE_META: Readonly<Record<string, unknown>> = frozen({ [VALUE_KEY]: true });
 
 /** All text blocks of a result, one per line; `""` when there are none. */
 export function textOf(result: ToolResult): string {

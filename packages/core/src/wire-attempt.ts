@@ -1,7 +1,18 @@
 import { classifyResult, type HttpEvidence, type WireAnswer, type WireEvidence } from "./classify.js";
 import type { Announcement, Attempt, Call, CallContext, Outcome, ToolResult } from "./contract.js";
+import { frozen } from "./frozen.js";
+import { SUCCESS } from "./outcome.js";
 import { admitDispatch, callOf, type Limit, limitOf } from "./terminal.js";
-import { asBag, type CallMeta, type Message, RECEIPT_KEY, type Receipt, readCallMeta, readReceipt } from "./wire.js";
+import {
+  asBag,
+  type Bag,
+  type CallMeta,
+  type Message,
+  RECEIPT_KEY,
+  type Receipt,
+  readCallMeta,
+  readReceipt,
+} from "./wire.js";
 
 /**
  * Enumerable symbol on `params` by which a request is recognised at the transport: it survives the spreads of both SDKs and
@@ -73,7 +84,9 @@ export class Wire implements WireEvidence {
   /** Ends the attempt with the result that arrived. */
   endWith(result: ToolResult, { call }: CallContext): void {
     noteReceipt(call, result._meta);
-    this.attempt.end(classifyResult(result, call.runtime.wallNow()), result, true);
+    // The clock is read for failures alone: only what they hint at may be a date.
+    const outcome = result.isError === true ? classifyResult(result, call.runtime.wallNow()) : SUCCESS;
+    this.attempt.end(outcome, result, true);
     this.attempt.release();
   }
 
@@ -85,6 +98,15 @@ export class Wire implements WireEvidence {
     this.attempt.end(outcome, error, this.acknowledged);
     if (!this.sent || this.#isBetweenRounds) this.attempt.release();
   }
+}
+
+/** A copy of `params` that the watched transport recognises. */
+export function markedParams(params: Bag | undefined, wire: Wire): Record<PropertyKey, unknown> {
+  // The symbol first: adding it to a copy costs 0.4 µs on Node 20. Then once more, because a pipeline round this one may have
+  // marked what was given.
+  const marked: Record<PropertyKey, unknown> = { [WireKey]: wire, ...params };
+  marked[WireKey] = wire;
+  return marked;
 }
 
 /** Takes over what a receipt says beside the outcome: whether the answer came from a record. */
@@ -126,8 +148,8 @@ function callMetaOf(
   return { sent: store === undefined ? NOTHING_SENT : { key: idempotencyKey, storeId: store.storeId }, callMeta };
 }
 
-const NOTHING_SENT: Sent = Object.freeze({});
-const PLAIN = Object.freeze({ sent: NOTHING_SENT, callMeta: undefined });
+const NOTHING_SENT: Sent = frozen({});
+const PLAIN = frozen({ sent: NOTHING_SENT, callMeta: undefined });
 
 /** An attempt over the wire that is about to be dispatched. */
 export interface OpenAttempt {

@@ -25,7 +25,7 @@ import { defaultRuntime, MAX_TIMER_MS, startTimer } from "./runtime.js";
 import { type Watch, watch } from "./tap.js";
 import { type Limit, timeoutOutcome } from "./terminal.js";
 import { asBag, type Bag, CALL_META_KEY, type CallMeta, inputRoundOf, readAnnouncement } from "./wire.js";
-import { type OpenAttempt, openAttempt, type Wire, WireKey } from "./wire-attempt.js";
+import { markedParams, type OpenAttempt, openAttempt, type Wire } from "./wire-attempt.js";
 
 /** The part of an MCP client, of either SDK line, that is used here. */
 export interface ClientLike {
@@ -134,7 +134,7 @@ function paramsOf(
 ): Readonly<Record<PropertyKey, unknown>> {
   const request: ClientRequest = ctx.call.request;
   const given: Bag = request.params ?? { name: ctx.tool, arguments: request.args };
-  const params: Record<PropertyKey, unknown> = { ...given, [WireKey]: wire };
+  const params = markedParams(given, wire);
   if (ctx.tool !== request.tool) params.name = ctx.tool;
   if (ctx.args !== request.args) params.arguments = ctx.args;
   if (callMeta !== undefined) params._meta = { ...ctx.meta, [CALL_META_KEY]: callMeta };

@@ -13,6 +13,7 @@ import type {
   WrapOptions,
 } from "./contract.js";
 import { type ErrorAnswer, McpTxError, ReplayedError } from "./errors.js";
+import { frozen } from "./frozen.js";
 import { extraFor } from "./handler-extra.js";
 import { flatten } from "./pipeline.js";
 import { reportOf } from "./report.js";
@@ -241,7 +242,7 @@ export function wrapServer<S extends ServerLike>(
   return server;
 }
 
-const NO_PEER: Peer = Object.freeze({});
+const NO_PEER: Peer = frozen({});
 /** The requests whose answer holds the server's capabilities. */
 const GREETINGS = ["initialize", "server/discover"];
 

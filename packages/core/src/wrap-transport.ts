@@ -31,7 +31,7 @@ import { startTimer } from "./runtime.js";
 import { type TransportLike, type Watch, watch } from "./tap.js";
 import { type Limit, timeoutError, timeoutOutcome } from "./terminal.js";
 import { asBag, type Bag, CALL_META_KEY, inputRoundOf, isCallable, type Message, readAnnouncement } from "./wire.js";
-import { type OpenAttempt, openAttempt, type Wire, WireKey } from "./wire-attempt.js";
+import { markedParams, type OpenAttempt, openAttempt, type Wire } from "./wire-attempt.js";
 
 /** Hosts give up after 60 s, and the model then calls again: be done before. */
 const HOST_DEADLINE_MS = 55_000;
@@ -298,7 +298,7 @@ class TransportPipeline implements Endpoint {
   }
 
   #paramsOf(ctx: CallContext, request: HostRequest, id: Id, callMeta: unknown, wire: Wire): Bag {
-    const params: Record<PropertyKey, unknown> = { ...request.message.params, [WireKey]: wire };
+    const params = markedParams(request.message.params, wire);
     if (ctx.tool !== request.tool) params.name = ctx.tool;
     if (ctx.args !== request.args) params.arguments = ctx.args;
     const token = ctx.meta.progressToken;
