@@ -63,7 +63,7 @@ function left(openForMs: number, passedMs: number): number {
 /** The state of one `circuitBreaker()`: its circuits, its clock, what an operator isolated, who listens. */
 export class Breaker {
   readonly #settings: Settings;
-  /** Whether every call needs a look at the clock. */
+  /** Whether every success is booked with its time. */
   readonly #isTimed: boolean;
   readonly #isSlowWatched: boolean;
   readonly #circuits: Circuits;
@@ -79,7 +79,7 @@ export class Breaker {
     const { window, maxKeys } = settings;
     this.#settings = settings;
     this.#isSlowWatched = window !== undefined && window.slowCallMs !== Infinity;
-    this.#isTimed = this.#isSlowWatched || window?.type === "time";
+    this.#isTimed = window?.type === "time";
     this.#circuits = new Circuits(settings, maxKeys, {
       added: (circuit) => {
         if (this.#isIsolated(circuit)) circuit.isolate();
@@ -146,8 +146,8 @@ export class Breaker {
   conclude(circuit: Circuit, admission: Admission, ctx: CallContext, value: unknown, thrown: boolean): void {
     const outcome = outcomeOf(ctx, value, thrown);
     const verdict = outcome === undefined ? "ignored" : this.#judge(outcome, ctx, value, thrown);
-    if (verdict === "success" && circuit.isCalm && admission.leaseEnd === Infinity) {
-      this.#record(circuit, admission, ctx, false, this.#isTimed ? this.#now() : 0);
+    if (verdict === "success" && !this.#isSlowWatched && circuit.isCalm && admission.leaseEnd === Infinity) {
+      circuit.recordCalm(admission, this.#isTimed ? this.#now() : 0);
     } else if (verdict === "ignored") circuit.release(admission);
     else this.#record(circuit, admission, ctx, verdict === "failure", this.#now(), outcome?.retryAfterMs);
   }

@@ -53,6 +53,17 @@ describe("Circuit", () => {
     expect(circuit.consecutiveFailures).toBe(1);
   });
 
+  test("ends no row of failures by a success that was sent before the circuit was closed again", () => {
+    const circuit = new Circuit(SETTINGS, undefined, "pay");
+    const early = admitted(circuit, 0);
+    circuit.reset();
+    circuit.record(admitted(circuit, 1), true, 1);
+    circuit.recordCalm(early, 2);
+    expect(circuit.consecutiveFailures).toBe(1);
+    circuit.recordCalm(admitted(circuit, 3), 3);
+    expect(circuit.consecutiveFailures).toBe(0);
+  });
+
   test("ignores a call of the ramp whose lease ended, also when the ramp is over", () => {
     const circuit = opened({ ramp: 1, probes: 2, consecutiveFailures: 1 });
     for (const probe of [admitted(circuit, 100), admitted(circuit, 100)]) circuit.record(probe, false, 100);

@@ -122,6 +122,17 @@ export class Circuit {
     else this.#recordCall(failed, isSlow, now, retryAfterMs);
   }
 
+  /**
+   * What {@link record} comes to for a success, not slow and without a lease, while the circuit {@link isCalm}: nothing can open
+   * it, so no rate is worked out.
+   */
+  recordCalm(admission: Admission, now: number): void {
+    if (admission.generation !== this.generation) return;
+    this.consecutiveFailures = 0;
+    const { window } = this.#settings;
+    if (window !== undefined) this.#windowOf(window).record(false, false, now);
+  }
+
   #recordCall(failed: boolean, isSlow: boolean, now: number, retryAfterMs: number | undefined): void {
     const { window, consecutiveFailures } = this.#settings;
     this.consecutiveFailures = failed ? this.consecutiveFailures + 1 : 0;
@@ -222,13 +233,17 @@ export class Circuit {
 
   /** Books a call in the window; whether one of its rates opens the circuit. */
   #exceedsRate(settings: WindowSettings, failed: boolean, isSlow: boolean, now: number): boolean {
-    this.#window ??= createWindow(settings);
-    const window = this.#window;
+    const window = this.#windowOf(settings);
     window.record(failed, isSlow, now);
     const { calls, failures, slow } = window;
     if (failures + slow === 0 || calls < settings.minimumCalls) return false;
     // The quotient, not the product: 0.07 * 100 is more than 7.
     return failures / calls >= settings.failureRate || slow / calls >= settings.slowCallRate;
+  }
+
+  #windowOf(settings: WindowSettings): Window {
+    this.#window ??= createWindow(settings);
+    return this.#window;
   }
 
   #openTimeMs(retryAfterMs = 0): number {

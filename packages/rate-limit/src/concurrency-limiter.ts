@@ -2,7 +2,7 @@ import type { CallContext, Handler, Runtime, ToolResult } from "@mcp-tx/core";
 import { number, type OptionReader } from "@mcp-tx/core/options";
 import type { LimitKey } from "./key.js";
 import type { Lane, Lanes } from "./lanes.js";
-import { Passage, type PassageRules } from "./passage.js";
+import { type Moment, Passage, type PassageRules } from "./passage.js";
 
 /** How calls wait for their slots and keep them. */
 export interface QueueSettings {
@@ -31,7 +31,7 @@ export class ConcurrencyLimiter implements PassageRules {
   readonly #lanes: Lanes;
   readonly #keyOf: LimitKey;
   /** A reading of the clock, for as long as a crowd arrives. */
-  #arrival: { readonly runtime: Runtime; readonly now: number } | undefined;
+  #moment: Moment | undefined;
 
   constructor(lanes: Lanes, keyOf: LimitKey, { maxQueue, maxWaitMs, abandonedMs }: QueueSettings) {
     this.maxQueue = maxQueue;
@@ -51,14 +51,14 @@ export class ConcurrencyLimiter implements PassageRules {
     }
   }
 
-  timeOf(runtime: Runtime): number {
-    if (this.#arrival?.runtime === runtime) return this.#arrival.now;
-    const now = runtime.now();
-    this.#arrival = { runtime, now };
+  timeOf(runtime: Runtime): Moment {
+    if (this.#moment?.runtime === runtime) return this.#moment;
+    const moment = { runtime, now: runtime.now() };
+    this.#moment = moment;
     SOON.then(() => {
-      this.#arrival = undefined;
+      this.#moment = undefined;
     });
-    return now;
+    return moment;
   }
 
   release(lane: Lane): void {
