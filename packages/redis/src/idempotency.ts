@@ -11,7 +11,7 @@ import { CLAIM, EXPIRE, EXTEND, GET, RELEASE, SETTLE } from "./idempotency-lua.j
 import type { Identity } from "./identity.js";
 import type { Keys } from "./keys.js";
 import { Sweeper } from "./sweeper.js";
-import { checkText, lossyText, numberOf, numberText } from "./text.js";
+import { lossyText, numberOf, numberText } from "./text.js";
 
 /** Claims that were refused because of a loss, remembered for their repetition. */
 const MAX_REFUSED = 1000;
@@ -86,37 +86,36 @@ export class RedisIdempotencyStore implements IdempotencyStore {
     return known;
   }
 
-  /** No `async` function: each costs a promise and a turn of the microtask queue, and a claim is on the way of every call. */
+  /** Here and below no `async` function: each costs promises and turns of the microtask queue on the way of every call. */
   claim(key: string, claim: IdempotencyClaim): Promise<IdempotencyClaimed> {
     const isPlain = this.#identity.known !== undefined && this.#refused.size === 0;
     return isPlain ? this.#claim(key, claim, 0) : this.#claimWarily(key, claim);
   }
 
-  async extend(key: string, token: string, leaseMs: number): Promise<boolean> {
+  extend(key: string, token: string, leaseMs: number): Promise<boolean> {
     return this.#run(EXTEND, key, [token, numberText(leaseMs)], isYes);
   }
 
-  async settle(key: string, token: string, settlement: IdempotencySettlement): Promise<boolean> {
+  settle(key: string, token: string, settlement: IdempotencySettlement): Promise<boolean> {
     const { state, outcome, ttlMs, epoch } = settlement;
     const given = [token, state, numberText(ttlMs), epoch === undefined ? "" : numberText(epoch)];
-    if (outcome !== undefined) {
-      checkText("the outcome", outcome);
-      given.push(outcome);
-    }
+    if (outcome !== undefined) given.push(outcome);
+    const unstorable = lossyText("the outcome", outcome);
+    if (unstorable !== undefined) return Promise.reject(unstorable);
     return this.#run(SETTLE, key, given, isYes);
   }
 
-  async release(key: string, token: string): Promise<boolean> {
+  release(key: string, token: string): Promise<boolean> {
     return this.#run(RELEASE, key, [token], isYes);
   }
 
-  async get(key: string): Promise<IdempotencyRecord | undefined> {
+  get(key: string): Promise<IdempotencyRecord | undefined> {
     return this.#run(GET, key, [], (reply) =>
       reply === null || reply === undefined ? undefined : recordOf(key, listOf(reply)),
     );
   }
 
-  async expire(key: string, token: string, ttlMs: number): Promise<boolean> {
+  expire(key: string, token: string, ttlMs: number): Promise<boolean> {
     return this.#run(EXPIRE, key, [token, numberText(ttlMs)], isYes);
   }
 
@@ -155,7 +154,8 @@ export class RedisIdempotencyStore implements IdempotencyStore {
   }
 
   #run<T>(script: Script, key: string, given: string[], read: (reply: unknown) => T): Promise<T> {
-    checkText("the key", key);
+    const unstorable = lossyText("the key", key);
+    if (unstorable !== undefined) return Promise.reject(unstorable);
     return this.#connection.run(script, [this.#keys.record(key)], given, read);
   }
 

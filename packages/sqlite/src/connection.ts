@@ -52,8 +52,9 @@ interface Line {
 /** A database, with waiting for the locks of other processes that does not block this one. */
 export class Connection {
   readonly database: SqliteDatabase;
+  /** For how long the lock is waited for, from when it was last had here. */
+  readonly busyTimeoutMs: number;
   readonly #owned: boolean;
-  readonly #busyTimeoutMs: number;
   readonly #clock: () => number;
   readonly #writes: Line = { last: Promise.resolve(), waiting: 0 };
   readonly #reads: Line = { last: Promise.resolve(), waiting: 0 };
@@ -65,15 +66,19 @@ export class Connection {
 
   constructor(database: SqliteDatabase, { owned, busyTimeoutMs, runtime }: ConnectionOptions) {
     this.database = database;
+    this.busyTimeoutMs = busyTimeoutMs;
     this.#owned = owned;
-    this.#busyTimeoutMs = busyTimeoutMs;
     this.#clock = clockOf(runtime);
   }
 
   prepare(text: string): NamedStatement {
     const { sql, names } = positional(text);
     const statement = this.database.prepare(sql);
-    const order = (values: Values): SqlValue[] => names.map((name) => values[name] ?? null);
+    function order(values: Values): SqlValue[] {
+      const ordered: SqlValue[] = [];
+      for (const name of names) ordered.push(values[name] ?? null);
+      return ordered;
+    }
     return {
       run: (values) => Number(statement.run(...order(values)).changes),
       // Rows are objects unless a driver is told otherwise.
@@ -97,9 +102,9 @@ export class Connection {
     return this.#do(this.#reads, (now) => within(this, READ, () => work(now)));
   }
 
-  /** Does some work, as `write` does, that sees to its transactions itself. */
-  inLine<T>(work: (now: number) => T): Promise<T> {
-    return this.#do(this.#writes, work);
+  /** Does some work, as `write` does, that sees to its transactions itself, and has waited since `askedAt`. */
+  inLine<T>(work: (now: number) => T, askedAt?: number): Promise<T> {
+    return this.#do(this.#writes, work, askedAt);
   }
 
   /** Writes at once, blocking the process: for opening. */
@@ -114,7 +119,7 @@ export class Connection {
 
   /** Does something that may find the file locked again and again, blocking the process: for opening. */
   insistently<T>(work: () => T): T {
-    const until = performance.now() + this.#busyTimeoutMs;
+    const until = performance.now() + this.busyTimeoutMs;
     for (;;) {
       try {
         return work();
@@ -145,17 +150,16 @@ export class Connection {
   }
 
   /** Of those who wait one tries at a time, in the order in which they came: each attempt blocks the process for a moment. */
-  #do<T>(line: Line, work: (now: number) => T): Promise<T> {
-    if (line.waiting > 0) return this.#queue(line, work);
+  #do<T>(line: Line, work: (now: number) => T, askedAt?: number): Promise<T> {
+    if (line.waiting > 0) return this.#queue(line, work, askedAt);
     try {
       return Promise.resolve(this.#attempt(work));
     } catch (error) {
-      return isBusy(error) ? this.#queue(line, work) : Promise.reject(error);
+      return isBusy(error) ? this.#queue(line, work, askedAt) : Promise.reject(error);
     }
   }
 
-  #queue<T>(line: Line, work: (now: number) => T): Promise<T> {
-    const askedAt = performance.now();
+  #queue<T>(line: Line, work: (now: number) => T, askedAt = performance.now()): Promise<T> {
     line.waiting += 1;
     const turn = line === this.#writes ? line.last.then(() => this.#giveWay()) : line.last;
     const answer = turn.then(() => this.#untilFree(work, askedAt));
@@ -176,7 +180,7 @@ export class Connection {
       } catch (error) {
         if (!isBusy(error)) throw error;
         this.#takenAt = performance.now();
-        if (this.#takenAt - Math.max(askedAt, this.#heldAt) >= this.#busyTimeoutMs) throw this.#locked(error);
+        if (this.#takenAt - Math.max(askedAt, this.#heldAt) >= this.busyTimeoutMs) throw this.#locked(error);
       }
       // The lock is real, whatever clock the store is on. Nobody orders those who wait, so chance has to.
       await defaultRuntime.sleep(Math.random() * pauseMs);
@@ -195,7 +199,7 @@ export class Connection {
   }
 
   #locked(cause: unknown): Error {
-    return new Error(`sqliteStore: another process has held the lock on the file for ${this.#busyTimeoutMs} ms`, {
+    return new Error(`sqliteStore: another process has held the lock on the file for ${this.busyTimeoutMs} ms`, {
       cause,
     });
   }
@@ -207,12 +211,20 @@ export class Connection {
  * Either way the lock is had before the first prepared statement. With libsql one that is refused stays active until it is used again:
  * the next write of this connection, though it succeeds, is not committed then, or leaves the file locked for all others.
  */
-const WRITE = { begin: "BEGIN IMMEDIATE", end: "COMMIT" };
-const READ = { begin: "BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1", end: "ROLLBACK" };
+const WRITE: Kind = { begin: "BEGIN IMMEDIATE", end: "COMMIT" };
+const READ: Kind = { begin: "BEGIN", lock: "SELECT 1 FROM sqlite_schema LIMIT 1", end: "ROLLBACK" };
 
-function within<T>(connection: Connection, { begin, end }: typeof WRITE, work: () => T): T {
+interface Kind {
+  readonly begin: string;
+  readonly lock?: string;
+  readonly end: string;
+}
+
+function within<T>(connection: Connection, { begin, lock, end }: Kind, work: () => T): T {
+  // What did not begin is not ours to roll back: it may have found a transaction of somebody else.
+  connection.database.exec(begin);
   try {
-    connection.database.exec(begin);
+    if (lock !== undefined) connection.database.exec(lock);
     const value = work();
     connection.database.exec(end);
     return value;
@@ -231,6 +243,6 @@ function rollBack(connection: Connection): void {
   try {
     connection.database.exec("ROLLBACK");
   } catch {
-    // It never began, or SQLite has done so already, as it does when the disk is full.
+    // SQLite has done so already, as it does when the disk is full.
   }
 }

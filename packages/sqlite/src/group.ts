@@ -1,111 +1,133 @@
 import { type Connection, inTransaction } from "./connection.js";
 import { isBusy } from "./database.js";
 
+/** Of more than these the file is let go of in between, so that other processes do not wait for a whole crowd. */
+const MAX_TOGETHER = 1024;
+
 /** A write that waits for its transaction. */
 interface Job {
   /** Its statements. May run more than once; only the last time stays. */
   readonly work: (now: number) => unknown;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
+  readonly askedAt: number;
 }
 
-/** What became of the writes of one transaction: values, once it is committed, and what the others failed with. */
-interface Committed {
-  readonly values: ReadonlyMap<Job, unknown>;
-  readonly failures: ReadonlyMap<Job, unknown>;
-}
-
-/** A statement of one write failed, which is not to fail the others. */
-class Failed extends Error {
-  readonly job: Job;
-
-  constructor(job: Job, cause: unknown) {
-    super("a write failed", { cause });
-    this.job = job;
-  }
-}
-
-function attempt(job: Job, now: number): unknown {
-  try {
-    return job.work(now);
-  } catch (error) {
-    if (isBusy(error)) throw error;
-    throw new Failed(job, error);
-  }
-}
+/** When a group commits: it is called with what does so. */
+export type Moment = (commit: () => void) => void;
 
 /**
- * Group commit: writes that are asked for within one turn of the event loop share a transaction, so that the disk is waited for once.
+ * At the end of the turn of the event loop: what one message of a socket asks for is followed by what the next one does, in the same
+ * turn.
+ */
+export const endOfTurn: Moment = (commit) => {
+  setImmediate(commit);
+};
+
+/**
+ * When all that can go on without the outside has gone on: calls that were started together ask together. The event loop does not go
+ * round for it, which a call that is alone would notice.
+ */
+export const endOfTick: Moment = (commit) => {
+  process.nextTick(commit);
+};
+
+/**
+ * Group commit: writes that are asked for until some moment share a transaction, so that the disk is waited for once.
  *
  * @remarks
- * They run in the order in which they were asked for, and each is answered when the transaction is committed. While another process
- * holds the lock, later writes queue behind those that wait for it.
+ * They run in the order in which they were asked for, and each is answered when the transaction is committed. What is asked for while
+ * another process holds the lock joins those that wait for it.
  */
 export class WriteGroup {
   readonly #connection: Connection;
-  #queue: Job[] = [];
+  readonly #moment: Moment;
+  #waiting: Job[] = [];
   #isScheduled = false;
-  #isWaiting = false;
+  #isInLine = false;
 
-  constructor(connection: Connection) {
+  constructor(connection: Connection, moment: Moment) {
     this.#connection = connection;
+    this.#moment = moment;
   }
 
   /** Does some work with statements, at a time on the store's clock: all of it or, when it throws, nothing. */
   do<T>(work: (now: number) => T): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       // The value that it is resolved with is the one that its own work gave.
-      this.#queue.push({ work, resolve: resolve as (value: unknown) => void, reject });
-      this.#schedule();
+      const settle = resolve as (value: unknown) => void;
+      this.#waiting.push({ work, resolve: settle, reject, askedAt: performance.now() });
+      if (!this.#isInLine) this.#schedule();
     });
   }
 
-  /** Commits what has been asked for so far, without waiting for the end of the turn. */
+  /** Commits what has been asked for so far, without waiting for its moment. */
   flush(): void {
-    if (this.#isWaiting || this.#queue.length === 0) return;
-    const jobs = this.#queue;
-    this.#queue = [];
-    this.#isWaiting = true;
-    this.#connection
-      .inLine((now) => this.#commit(jobs, now))
-      .then(
-        ({ values, failures }) => {
-          for (const [job, value] of values) job.resolve(value);
-          for (const [job, error] of failures) job.reject(error);
-        },
-        (error: unknown) => {
-          for (const { reject } of jobs) reject(error);
-        },
-      )
-      .finally(() => {
-        this.#isWaiting = false;
-        if (this.#queue.length > 0) this.#schedule();
-      });
+    const [first] = this.#waiting;
+    if (this.#isInLine || first === undefined) return;
+    this.#isInLine = true;
+    this.#connection.inLine(this.#commit, first.askedAt).catch(this.#refuse);
   }
+
+  readonly #flushNow = (): void => {
+    this.#isScheduled = false;
+    this.flush();
+  };
 
   #schedule(): void {
-    if (this.#isScheduled || this.#isWaiting) return;
+    if (this.#isScheduled) return;
     this.#isScheduled = true;
-    // Not a microtask: what one message of a socket asks for is followed by what the next one does, in the same turn.
-    setImmediate(() => {
-      this.#isScheduled = false;
-      this.flush();
-    });
+    this.#moment(this.#flushNow);
   }
 
-  #commit(jobs: readonly Job[], now: number): Committed {
-    const failures = new Map<Job, unknown>();
-    for (;;) {
-      const rest = jobs.filter((job) => !failures.has(job));
-      if (rest.length === 0) return { values: new Map(), failures };
+  /** All that wait, also those who came while the lock was waited for. */
+  readonly #commit = (now: number): void => {
+    while (this.#waiting.length > 1 && this.#commitTogether(now));
+    this.#commitOneByOne(now);
+    this.#isInLine = false;
+  };
+
+  /** As many as go together, or none when a statement of one of them fails; whether they are committed. */
+  #commitTogether(now: number): boolean {
+    const jobs = this.#waiting.slice(0, MAX_TOGETHER);
+    const values: unknown[] = [];
+    try {
+      inTransaction(this.#connection, () => {
+        for (const { work } of jobs) values.push(work(now));
+      });
+    } catch (error) {
+      // What cannot be committed fails all of them.
+      if (isBusy(error) || values.length === jobs.length) throw error;
+      return false;
+    }
+    this.#waiting.splice(0, jobs.length);
+    for (let index = 0; index < jobs.length; index += 1) jobs[index]?.resolve(values[index]);
+    return true;
+  }
+
+  /** One that is alone, and those of whom one failed: that is rare, and savepoints would cost every write. */
+  #commitOneByOne(now: number): void {
+    for (let job = this.#waiting[0]; job !== undefined; job = this.#waiting[0]) {
+      const { work, resolve, reject } = job;
       try {
-        const values = inTransaction(this.#connection, () => new Map(rest.map((job) => [job, attempt(job, now)])));
-        return { values, failures };
+        resolve(inTransaction(this.#connection, () => work(now)));
       } catch (error) {
-        if (!(error instanceof Failed)) throw error;
-        // It is rolled back with the others, which are done again: failures are rare, and savepoints cost every write.
-        failures.set(error.job, error.cause);
+        // It waits on, and the rest with it.
+        if (isBusy(error)) throw error;
+        reject(error);
       }
+      this.#waiting.shift();
     }
   }
+
+  readonly #refuse = (error: unknown): void => {
+    this.#isInLine = false;
+    const isLocked = error instanceof Error && isBusy(error.cause);
+    // Who came later than the one that waited for too long has time left.
+    const latest = isLocked ? performance.now() - this.#connection.busyTimeoutMs : Infinity;
+    const jobs = this.#waiting;
+    this.#waiting = jobs.filter(({ askedAt }) => askedAt > latest);
+    for (const { askedAt, reject } of jobs) if (askedAt <= latest) reject(error);
+    if (this.#waiting.length > 0) this.#schedule();
+  };
 }

@@ -7,8 +7,9 @@ import type {
   IdempotencyStore,
 } from "@mcp-tx/core/stores";
 import type { Connection, NamedStatement } from "./connection.js";
+import type { WriteGroup } from "./group.js";
 import * as sql from "./idempotency-sql.js";
-import { checkText } from "./text.js";
+import { lossyText } from "./text.js";
 
 /** A row of the table: its types are enforced by SQLite (`STRICT`), numbers may be given as bigint. */
 interface Row {
@@ -41,33 +42,18 @@ function recordOf(values: Readonly<Record<string, unknown>>): IdempotencyRecord 
   };
 }
 
-/** What a claim that won has written. */
-function claimedRecord(key: string, claim: IdempotencyClaim, leaseUntil: number): IdempotencyRecord {
-  return {
-    key,
-    fingerprint: claim.fingerprint,
-    token: claim.token,
-    state: "pending",
-    epoch: claim.epoch,
-    outcome: undefined,
-    leaseUntil,
-    expiresAt: Infinity,
-    sentAtWall: claim.sentAtWall,
-    sentTo: claim.sentTo,
-  };
-}
-
 /**
  * Idempotency records in a table.
  *
  * @remarks
  * Whatever changes a record is one statement that decides and writes. Where it changed nothing, a second one looks why, in the same
- * transaction.
+ * transaction. Texts are looked at before a write joins a transaction that it shares with others.
  */
 export class SqliteIdempotencyStore implements IdempotencyStore {
   readonly storeId: string;
   readonly durable: boolean;
   readonly #connection: Connection;
+  readonly #writes: WriteGroup;
   readonly #claim: NamedStatement;
   readonly #get: NamedStatement;
   readonly #extend: NamedStatement;
@@ -78,8 +64,14 @@ export class SqliteIdempotencyStore implements IdempotencyStore {
   readonly #remove: NamedStatement;
   readonly #turn: NamedStatement;
 
-  constructor(connection: Connection, table: string, identity: { storeId: string; durable: boolean }) {
+  constructor(
+    connection: Connection,
+    writes: WriteGroup,
+    table: string,
+    identity: { readonly storeId: string; readonly durable: boolean },
+  ) {
     this.#connection = connection;
+    this.#writes = writes;
     this.storeId = identity.storeId;
     this.durable = identity.durable;
     this.#claim = connection.prepare(sql.claimSql(table));
@@ -94,14 +86,12 @@ export class SqliteIdempotencyStore implements IdempotencyStore {
   }
 
   claim(key: string, claim: IdempotencyClaim): Promise<IdempotencyClaimed> {
-    return this.#connection.write((now) => {
-      const { fingerprint, token, epoch, sentAtWall, sentTo } = claim;
-      checkText("the key", key);
-      checkText("the claim", fingerprint);
-      checkText("the claim", token);
-      checkText("the claim", sentTo);
-      const leaseUntil = now + claim.leaseMs;
-      const values = {
+    // Read now: the caller may use the object again before the claim is written.
+    const { fingerprint, token, leaseMs, epoch, sentAtWall, sentTo, takeover } = claim;
+    const lossy = lossyText("the key", key) ?? lossyText("the claim", fingerprint, token, sentTo);
+    return this.#write(lossy, (now) => {
+      const leaseUntil = now + leaseMs;
+      const changes = this.#claim.run({
         key,
         fingerprint,
         token,
@@ -109,28 +99,26 @@ export class SqliteIdempotencyStore implements IdempotencyStore {
         leaseUntil,
         sentAtWall,
         sentTo: sentTo ?? null,
-        takeover: claim.takeover ?? null,
+        takeover: takeover ?? null,
         now,
-      };
-      if (this.#claim.run(values) > 0) return { won: true, record: claimedRecord(key, claim, leaseUntil) };
-      const standing = this.#get.get({ key, now });
-      if (standing === undefined) throw new Error("sqliteStore: a claim was refused, and by no record");
-      return { won: false, record: recordOf(standing) };
+      });
+      if (changes === 0) return { won: false, record: this.#standing(key, now) };
+      // What a claim that won has written.
+      const written = { fingerprint, token, epoch, sentAtWall, sentTo, outcome: undefined };
+      return { won: true, record: { key, ...written, state: "pending", leaseUntil, expiresAt: Infinity } };
     });
   }
 
   extend(key: string, token: string, leaseMs: number): Promise<boolean> {
-    return this.#connection.write((now) => {
-      checkText("the key", key);
-      return this.#extend.run({ key, token, now, leaseUntil: now + leaseMs }) > 0;
-    });
+    return this.#write(
+      lossyText("the key", key),
+      (now) => this.#extend.run({ key, token, now, leaseUntil: now + leaseMs }) > 0,
+    );
   }
 
   settle(key: string, token: string, settlement: IdempotencySettlement): Promise<boolean> {
-    return this.#connection.write((now) => {
-      const { state, outcome = null, ttlMs, epoch = null } = settlement;
-      checkText("the key", key);
-      checkText("the outcome", outcome);
+    const { state, outcome = null, ttlMs, epoch = null } = settlement;
+    return this.#write(lossyText("the key", key) ?? lossyText("the outcome", outcome), (now) => {
       const expiresAt = state === "unknown" ? Infinity : now + ttlMs;
       if (this.#settle.run({ key, token, state, outcome, expiresAt, epoch }) > 0) return true;
       return this.#settled.get({ key, token, now }) !== undefined;
@@ -138,25 +126,26 @@ export class SqliteIdempotencyStore implements IdempotencyStore {
   }
 
   release(key: string, token: string): Promise<boolean> {
-    return this.#connection.write((now) => {
-      checkText("the key", key);
-      return this.#release.run({ key, token }) > 0 || this.#get.get({ key, now }) === undefined;
-    });
+    return this.#write(
+      lossyText("the key", key),
+      (now) => this.#release.run({ key, token }) > 0 || this.#get.get({ key, now }) === undefined,
+    );
   }
 
   get(key: string): Promise<IdempotencyRecord | undefined> {
+    const lossy = lossyText("the key", key);
+    if (lossy !== undefined) return Promise.reject(lossy);
     return this.#connection.read((now) => {
-      checkText("the key", key);
       const row = this.#get.get({ key, now });
       return row === undefined ? undefined : recordOf(row);
     });
   }
 
   expire(key: string, token: string, ttlMs: number): Promise<boolean> {
-    return this.#connection.write((now) => {
-      checkText("the key", key);
-      return this.#expire.run({ key, token, now, expiresAt: now + ttlMs }) > 0;
-    });
+    return this.#write(
+      lossyText("the key", key),
+      (now) => this.#expire.run({ key, token, now, expiresAt: now + ttlMs }) > 0,
+    );
   }
 
   async sweep(limit: number): Promise<number> {
@@ -164,5 +153,17 @@ export class SqliteIdempotencyStore implements IdempotencyStore {
     const most = Math.floor(Math.min(limit, Number.MAX_SAFE_INTEGER));
     const removed = await this.#connection.write((now) => this.#remove.run({ now, limit: most }));
     return removed + (await this.#connection.write((now) => this.#turn.run({ now, limit: most - removed })));
+  }
+
+  /** No `async` function: each costs a promise and turns of the microtask queue, and a claim is on the way of every call. */
+  #write<T>(lossy: TypeError | undefined, work: (now: number) => T): Promise<T> {
+    return lossy === undefined ? this.#writes.do(work) : Promise.reject(lossy);
+  }
+
+  /** The record that refused a claim. */
+  #standing(key: string, now: number): IdempotencyRecord {
+    const row = this.#get.get({ key, now });
+    if (row === undefined) throw new Error("sqliteStore: a claim was refused, and by no record");
+    return recordOf(row);
   }
 }

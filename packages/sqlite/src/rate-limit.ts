@@ -1,5 +1,6 @@
 import type { RateLimitDecision, RateLimitStore, RateLimitTerms } from "@mcp-tx/core/stores";
 import type { Connection, NamedStatement } from "./connection.js";
+import type { WriteGroup } from "./group.js";
 import * as sql from "./rate-limit-sql.js";
 import { checkText } from "./text.js";
 
@@ -17,7 +18,7 @@ function checkTerms({ rate, burst, cost }: RateLimitTerms): void {
 
 /** Shared rate limits in a table. A take that is denied writes nothing. */
 export class SqliteRateLimitStore implements RateLimitStore {
-  readonly #connection: Connection;
+  readonly #writes: WriteGroup;
   readonly #take: NamedStatement;
   readonly #read: NamedStatement;
   readonly #refund: NamedStatement;
@@ -28,8 +29,8 @@ export class SqliteRateLimitStore implements RateLimitStore {
   /** The last row that was looked at. */
   #looked = 0;
 
-  constructor(connection: Connection, table: string) {
-    this.#connection = connection;
+  constructor(connection: Connection, writes: WriteGroup, table: string) {
+    this.#writes = writes;
     this.#take = connection.prepare(sql.takeSql(table));
     this.#read = connection.prepare(sql.readSql(table));
     this.#refund = connection.prepare(sql.refundSql(table));
@@ -42,12 +43,12 @@ export class SqliteRateLimitStore implements RateLimitStore {
     checkText("the key", key);
     checkTerms(terms);
     const intervalMs = 1000 / terms.rate;
-    const decision = await this.#connection.write((now) =>
+    const decision = await this.#writes.do((now) =>
       this.#decide(key, terms.cost * intervalMs, terms.burst * intervalMs, now),
     );
     this.#takes += 1;
     // Tokens are taken: no trouble with idle keys may take the answer away.
-    if (this.#takes % TAKES_PER_LOOK === 0) await this.#connection.write((now) => this.#forgetIdle(now)).catch(() => 0);
+    if (this.#takes % TAKES_PER_LOOK === 0) await this.#writes.do((now) => this.#forgetIdle(now)).catch(() => 0);
     return decision;
   }
 
@@ -56,14 +57,14 @@ export class SqliteRateLimitStore implements RateLimitStore {
     const age = Math.max(0, ageMs);
     const worth = (cost * 1000) / rate - age;
     if (!(worth > 0)) return;
-    await this.#connection.write((now) => this.#refund.run({ key, worth, takenAt: now - age }));
+    await this.#writes.do((now) => this.#refund.run({ key, worth, takenAt: now - age }));
   }
 
   async pause(key: string, { rate, burst }: Omit<RateLimitTerms, "cost">, ms: number): Promise<void> {
     checkText("the key", key);
     if (!(ms > 0)) return;
     const rest = Math.max(0, ((burst - 1) * 1000) / rate);
-    await this.#connection.write((now) => this.#pause.run({ key, until: now + ms, rest }));
+    await this.#writes.do((now) => this.#pause.run({ key, until: now + ms, rest }));
   }
 
   #decide(key: string, worth: number, burst: number, now: number): RateLimitDecision {

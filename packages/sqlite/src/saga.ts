@@ -10,7 +10,7 @@ import type {
   SagaStore,
 } from "@mcp-tx/core/stores";
 import type { Connection, NamedStatement, Row, Values } from "./connection.js";
-import { WriteGroup } from "./group.js";
+import { endOfTurn, WriteGroup } from "./group.js";
 import * as sql from "./saga-sql.js";
 import type { Tables } from "./tables.js";
 import { checkText } from "./text.js";
@@ -89,7 +89,7 @@ export class SqliteSagaStore implements SagaStore {
 
   constructor(connection: Connection, tables: Tables, identity: { storeId: string; durable: boolean }) {
     this.#connection = connection;
-    this.#writes = new WriteGroup(connection);
+    this.#writes = new WriteGroup(connection, endOfTurn);
     this.storeId = identity.storeId;
     this.durable = identity.durable;
     this.#create = connection.prepare(sql.createSql(tables));

@@ -3,6 +3,7 @@ import { number, type OptionReader, objectWith, readOptions } from "@mcp-tx/core
 import type { IdempotencyStore, RateLimitStore, SagaStore } from "@mcp-tx/core/stores";
 import { Connection } from "./connection.js";
 import { configure, isInFile, openDatabase, type SqliteDatabase } from "./database.js";
+import { endOfTick, WriteGroup } from "./group.js";
 import { SqliteIdempotencyStore } from "./idempotency.js";
 import { SqliteRateLimitStore } from "./rate-limit.js";
 import { SqliteSagaStore } from "./saga.js";
@@ -20,7 +21,7 @@ export interface SqliteStoreOptions {
   readonly path?: string | undefined;
   /**
    * An open `Database` of `better-sqlite3` 12 or `libsql`, or a `DatabaseSync` of `node:sqlite`. It stays yours to configure and to close.
-   * What the store is asked for while you have a transaction open on it is refused.
+   * What the store is to do while you have a transaction open on it is refused.
    */
   readonly database?: SqliteDatabase | undefined;
   /**
@@ -65,12 +66,14 @@ function filePath(): OptionReader<string | undefined> {
 function storeOn(connection: Connection, names: Tables): SqliteStore {
   const storeId = migrate(connection, names);
   const identity = { storeId, durable: isInFile(connection.database) };
+  const writes = new WriteGroup(connection, endOfTick);
   const saga = new SqliteSagaStore(connection, names, identity);
   return {
-    idempotency: new SqliteIdempotencyStore(connection, names.idempotency, identity),
-    rateLimit: new SqliteRateLimitStore(connection, names.rateLimit),
+    idempotency: new SqliteIdempotencyStore(connection, writes, names.idempotency, identity),
+    rateLimit: new SqliteRateLimitStore(connection, writes, names.rateLimit),
     saga,
     async close() {
+      writes.flush();
       saga.flush();
       connection.close();
     },
