@@ -46,7 +46,7 @@ function isOpen({ state }: IdempotencyRecord): boolean {
 }
 
 class MemoryStore implements IdempotencyStore {
-  readonly storeId: string = crypto.randomUUID();
+  declare readonly storeId: string;
   readonly durable = false;
   readonly #entries = new Map<string, Entry>();
   /** Leases that end and records that expire; unknown and pinned ones are not in it. */
@@ -57,6 +57,18 @@ class MemoryStore implements IdempotencyStore {
   constructor(maxRecords: number, now: () => number) {
     this.#maxRecords = maxRecords;
     this.#now = now;
+    let storeId: string | undefined;
+    // Made when first asked for: some runtimes give no random values while a module is loaded.
+    Object.defineProperty(this, "storeId", {
+      enumerable: true,
+      get() {
+        storeId ??= crypto.randomUUID();
+        return storeId;
+      },
+      set(given: string) {
+        storeId = given;
+      },
+    });
   }
 
   async claim(key: string, claim: IdempotencyClaim): Promise<IdempotencyClaimed> {

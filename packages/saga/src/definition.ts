@@ -130,10 +130,16 @@ function builderOf<Input, Results>(
  * Defines a saga: steps in order, each with what undoes it.
  *
  * @param name - part of every key of the saga; sagas of different names never share a call
- * @param steps - for those who have them as data: the same steps in a list, `{ parallel: [...] }` for a group
  * @throws SagaDefinitionError naming the step
  */
 export function defineSaga<Input = unknown>(name: string, options?: SagaOptions): SagaBuilder<Input, object>;
+/**
+ * The same for those who have the steps as data.
+ *
+ * @param name - part of every key of the saga; sagas of different names never share a call
+ * @param steps - in their order; `{ parallel: [...] }` for a group
+ * @throws SagaDefinitionError naming the step
+ */
 export function defineSaga<Input = unknown>(
   name: string,
   steps: readonly PlainStep[],

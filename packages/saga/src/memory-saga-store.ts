@@ -71,7 +71,7 @@ function write(entries: SagaEntry[], { seq, body }: { readonly seq: number; read
 }
 
 class MemorySagaStore implements SagaStore {
-  readonly storeId: string = crypto.randomUUID();
+  declare readonly storeId: string;
   readonly durable = false;
   readonly #sagas = new Map<string, Kept>();
   readonly #now: () => number;
@@ -80,6 +80,18 @@ class MemorySagaStore implements SagaStore {
   constructor(maxSagas: number, now: () => number) {
     this.#maxSagas = maxSagas;
     this.#now = now;
+    let storeId: string | undefined;
+    // Made when first asked for: some runtimes give no random values while a module is loaded.
+    Object.defineProperty(this, "storeId", {
+      enumerable: true,
+      get() {
+        storeId ??= crypto.randomUUID();
+        return storeId;
+      },
+      set(given: string) {
+        storeId = given;
+      },
+    });
   }
 
   async create(id: string, creation: SagaCreation): Promise<{ readonly created: boolean; readonly saga: SagaRecord }> {
