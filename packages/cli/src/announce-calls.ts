@@ -24,15 +24,21 @@ interface HostCall {
   report: CallReport | undefined;
 }
 
+const LOST_CALLS = {
+  "not-executed": (tool: string) => `Tool "${tool}" was not called: its server could not be reached. Try again later.`,
+  unknown: (tool: string) =>
+    `It is unknown whether tool "${tool}" ran: the connection to its server was lost. Check what it did before calling it again.`,
+  // An attempt had failed in the tool before another one was lost.
+  executed: (tool: string) =>
+    `Tool "${tool}" ran and failed, and was called again: then the connection to its server was lost. Check what it did before calling it again.`,
+};
+
 /** The connection failed under a call. In words for a model, which a transport does not have. */
 class CallLostError extends McpTxError {
   override readonly name = "CallLostError";
   constructor({ tool, call }: CallContext, cause: unknown) {
     const { execution } = call;
-    const what =
-      execution === "not-executed"
-        ? `Tool "${tool}" was not called: its server could not be reached. Try again later.`
-        : `It is unknown whether tool "${tool}" ran: the connection to its server was lost. Check what it did before calling it again.`;
+    const what = LOST_CALLS[execution](tool);
     const { transient, retryAfterMs, code = "transport_error", status } = call.outcomeOf(cause, true);
     super(what, code, { cause, outcome: { status, execution, transient, retryAfterMs } });
   }

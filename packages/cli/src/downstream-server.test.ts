@@ -153,3 +153,44 @@ test("names the address that it cannot listen on", async () => {
   });
   await expect(second.listen()).rejects.toThrow(`cannot listen on 127.0.0.1:${url.port}: `);
 });
+
+test("closes only when a session that its host has ended is over, whether or not it ends well", async () => {
+  const diagnostics: string[] = [];
+  let fail: ((reason: Error) => void) | undefined;
+  const server = new HostServer({
+    port: 0,
+    host: "127.0.0.1",
+    path: "/mcp",
+    onDiagnostic: (line) => void diagnostics.push(line),
+    onHost(host) {
+      host.onmessage = (message) => {
+        if (message.method === "initialize") void host.send({ jsonrpc: "2.0", id: message.id, result: RESULT });
+      };
+      return {
+        close: () =>
+          new Promise((_, reject) => {
+            fail = reject;
+          }),
+      };
+    },
+  });
+  const url = await server.listen();
+  const { transport } = await connect(url);
+  await transport.terminateSession();
+  await expect.poll(() => fail).toBeDefined();
+
+  let isClosed = false;
+  const closed = server.close().then(() => {
+    isClosed = true;
+  });
+  const reach = (): Promise<string> =>
+    fetch(url).then(
+      () => "served",
+      () => "refused",
+    );
+  await expect.poll(reach).toBe("refused");
+  expect(isClosed).toBe(false);
+  fail?.(new Error("the server would not go"));
+  await closed;
+  expect(diagnostics).toEqual(["a session did not end well: the server would not go"]);
+});

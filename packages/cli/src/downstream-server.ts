@@ -61,6 +61,8 @@ function refuse(response: ServerResponse, status: number, message: string): void
 export class HostServer {
   readonly #spec: HostServerSpec;
   readonly #sessions = new Map<string, Entry>();
+  /** Sessions that are ending: their calls may still be under way. */
+  readonly #endings = new Set<Promise<void>>();
   readonly #server: Server;
   readonly #sweep: NodeJS.Timeout;
 
@@ -114,24 +116,30 @@ export class HostServer {
   #begin(id: string, host: HttpHost): void {
     const session = this.#spec.onHost(host);
     this.#sessions.set(id, { host, session });
-    host.onclose = () => void this.#end(id);
+    host.onclose = () => this.#end(id);
   }
 
-  async #end(id: string): Promise<void> {
+  #end(id: string): void {
     const entry = this.#sessions.get(id);
+    if (entry === undefined) return;
     this.#sessions.delete(id);
-    await entry?.session.close();
+    const ending = entry.session
+      .close()
+      .catch((error) => this.#spec.onDiagnostic(`a session did not end well: ${messageOf(error)}`))
+      .finally(() => this.#endings.delete(ending));
+    this.#endings.add(ending);
   }
 
   #endIdle(): void {
     const since = performance.now() - IDLE_MS;
-    for (const [id, { host }] of this.#sessions) if (host.isIdle && host.lastHeard < since) void this.#end(id);
+    for (const [id, { host }] of this.#sessions) if (host.isIdle && host.lastHeard < since) this.#end(id);
   }
 
   async close(): Promise<void> {
     clearInterval(this.#sweep);
     const closed = new Promise((resolve) => this.#server.close(resolve));
-    await Promise.all([...this.#sessions.keys()].map((id) => this.#end(id)));
+    for (const id of this.#sessions.keys()) this.#end(id);
+    await Promise.all(this.#endings);
     this.#server.closeAllConnections();
     await closed;
   }

@@ -32,9 +32,9 @@ export class StdioHost implements HostChannel {
     const junk = new JunkReport("the host", this.onDiagnostic);
     const reader = new LineReader({
       line: (text) => {
-        const message = parseLine(text);
-        if (message === undefined) junk.note(text);
-        else this.onmessage?.(message);
+        const messages = parseLine(text);
+        if (messages.length === 0) junk.note(text);
+        for (const message of messages) this.onmessage?.(message);
       },
       overflow: () => {
         const limit = MAX_LINE_BYTES / 1024 / 1024;

@@ -1,4 +1,5 @@
 import { PassThrough } from "node:stream";
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import { JunkReport, LineReader, LineWriter, parseLine, textOfMessage } from "./proxy-lines.js";
 
@@ -21,6 +22,30 @@ test("finds the same lines wherever the stream is cut", () => {
     expect(read([whole.subarray(0, cut), whole.subarray(cut)])).toEqual(expected);
 });
 
+test("whatever bytes come, and wherever they are cut, the lines are the same and each is messages or none", () => {
+  const piece = fc.oneof(
+    fc.uint8Array({ maxLength: 20 }),
+    fc.json().map((text) => Buffer.from(`${text}\n`)),
+    fc
+      .constantFrom('{"jsonrpc":"2.0","id":1,"method":"a"}\n', "\r\n", "\n\n", "[", '{"__proto__":1}\n')
+      .map((text) => Buffer.from(text)),
+  );
+  fc.assert(
+    fc.property(
+      fc.array(piece, { maxLength: 12 }),
+      fc.array(fc.nat({ max: 300 }), { maxLength: 5 }),
+      (pieces, cuts) => {
+        const whole = Buffer.concat(pieces);
+        const places = [0, ...cuts.filter((cut) => cut < whole.length).sort((a, b) => a - b), whole.length];
+        const lines = read(places.slice(1).map((place, index) => whole.subarray(places[index], place)));
+        expect(lines).toEqual(read([whole]));
+        for (const message of lines.flatMap(parseLine)) expect(message).toMatchObject({ jsonrpc: "2.0" });
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
+
 test("reports a line that is too long once, and reads nothing after it", () => {
   expect(read([Buffer.from("12345\n123456\nok\n"), Buffer.from("ok\n")], 5)).toEqual(["12345", "(overflow)"]);
   expect(read([Buffer.from("123"), Buffer.from("456"), Buffer.from("\nok\n")], 5)).toEqual(["(overflow)"]);
@@ -35,31 +60,41 @@ test.each([
   '{"jsonrpc":"1.0","id":1,"method":"ping"}',
   '{"jsonrpc":"2.0","id":1}',
   '{"jsonrpc":"2.0","result":{}}',
-  '[{"jsonrpc":"2.0","method":"a"},1]',
+  '[1,{"jsonrpc":"2.0","id":1}]',
 ])("takes %s for no message", (text) => {
-  expect(parseLine(text)).toBeUndefined();
+  expect(parseLine(text)).toEqual([]);
 });
 
 test.each([
   '{"jsonrpc":"2.0","method":"a"}',
   '{"jsonrpc":"2.0","id":"x","method":"a","params":{}}',
   '{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":""}}',
-  '[{"jsonrpc":"2.0","method":"a"}]',
 ])("takes %s for a message", (text) => {
-  expect(parseLine(text)).toEqual(JSON.parse(text));
+  expect(parseLine(text)).toEqual([JSON.parse(text)]);
+});
+
+test("takes a batch for its messages, each of which is written on a line of its own", () => {
+  const messages = parseLine(
+    '[{"jsonrpc":"2.0","id":1,"method":"a"},7,{"jsonrpc":"2.0","id":2,"result":{}},{"jsonrpc":"2.0","method":"b"}]',
+  );
+  expect(messages.map(textOfMessage)).toEqual([
+    '{"jsonrpc":"2.0","id":1,"method":"a"}',
+    '{"jsonrpc":"2.0","id":2,"result":{}}',
+    '{"jsonrpc":"2.0","method":"b"}',
+  ]);
 });
 
 const EXACT = '{"jsonrpc":"2.0","id":1,"result":{"n":12345678901234567890}}';
 
 test("writes what was not touched byte for byte", () => {
-  const message = parseLine(EXACT);
+  const [message] = parseLine(EXACT);
   expect(message && textOfMessage(message)).toBe(EXACT);
   // A pipeline makes a message of its own round the same result.
   expect(textOfMessage({ jsonrpc: "2.0", id: 1, result: message?.result })).toBe(EXACT);
 });
 
 test("writes anew what has another id or another result", () => {
-  const message = parseLine(EXACT);
+  const [message] = parseLine(EXACT);
   expect(JSON.parse(textOfMessage({ ...message, id: 2 }))).toMatchObject({ id: 2 });
   expect(JSON.parse(textOfMessage({ ...message, result: { n: 1 } }))).toEqual({
     jsonrpc: "2.0",

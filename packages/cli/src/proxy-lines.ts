@@ -71,23 +71,25 @@ function identityOf(message: Message): object {
   return typeof result === "object" && result !== null ? result : message;
 }
 
-function isMessage(value: unknown): boolean {
-  if (Array.isArray(value)) return value.length > 0 && value.every(isMessage);
+function isMessage(value: unknown): value is Message {
   const bag = asBag(value);
   if (bag?.jsonrpc !== "2.0") return false;
   return typeof bag.method === "string" || ("id" in bag && ("result" in bag || "error" in bag));
 }
 
-/** Reads a line; `undefined` for what is no JSON-RPC. */
-export function parseLine(text: string): Message | undefined {
+/**
+ * Reads a line: its message, or the messages of a batch, each of which goes its own way from here, so that no answer waits for
+ * another. Nothing for what is no JSON-RPC.
+ */
+export function parseLine(text: string): readonly Message[] {
   try {
     const value: unknown = JSON.parse(text);
-    if (!isMessage(value)) return undefined;
-    const message = value as Message;
-    originals.set(identityOf(message), { id: message.id, text });
-    return message;
+    if (Array.isArray(value)) return value.filter(isMessage);
+    if (!isMessage(value)) return [];
+    originals.set(identityOf(value), { id: value.id, text });
+    return [value];
   } catch {
-    return undefined;
+    return [];
   }
 }
 

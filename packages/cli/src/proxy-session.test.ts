@@ -246,6 +246,17 @@ test("repeats it where that is allowed", async () => {
   expect(server.links).toHaveLength(2);
 });
 
+test("says that a tool ran whose next attempt could not be sent", async () => {
+  const twice: Middleware = async (ctx, next) => {
+    await next(ctx);
+    server.refuses.add("tools/call");
+    return next({ ...ctx, attempt: 2 });
+  };
+  const { host, server } = await begun({ middleware: [twice] });
+  server.answers["tools/call"] = { content: [], isError: true };
+  expect(failureOf(await host.ask("tools/call", CALL))).toMatch(/^Tool "pay" ran and failed, and was called again/);
+});
+
 test("asks a trusted server's annotations whether it may", async () => {
   const wrapOptions = { trustAnnotations: true };
   const { host, server } = await begun({ middleware: [again], wrapOptions });

@@ -78,9 +78,10 @@ class RunningProxy implements Proxy {
   }
 
   async start(): Promise<void> {
-    if (this.#spec.handlesSignals !== false) this.#handleSignals();
     if (this.#spec.downstream.kind === "stdio") this.#startStdio();
     else await this.#startHttp();
+    // Not before: a proxy that could not start would keep the process from ending.
+    if (this.#spec.handlesSignals !== false && this.#closing === undefined) this.#handleSignals();
   }
 
   #handleSignals(): void {

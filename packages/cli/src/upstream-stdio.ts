@@ -91,9 +91,9 @@ class StdioLink implements Link {
     const junk = new JunkReport("the server", this.#events.diagnostic);
     const reader = new LineReader({
       line: (text) => {
-        const message = parseLine(text);
-        if (message === undefined) junk.note(text);
-        else this.#tell(() => this.#events.message(message));
+        const messages = parseLine(text);
+        if (messages.length === 0) junk.note(text);
+        for (const message of messages) this.#tell(() => this.#events.message(message));
       },
       overflow: () => {
         const limit = MAX_LINE_BYTES / 1024 / 1024;

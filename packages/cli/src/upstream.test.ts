@@ -157,3 +157,27 @@ test("waits with its answers for what a lost connection may still answer, and le
     { id: 1, error: { code: -32_000 } },
   ]);
 });
+
+test.each(["ends", "fails"])(
+  "closing waits until what a lost session left has its answer, when its drain %s",
+  async (how) => {
+    const { upstream, server, received } = scene();
+    await upstream.ready();
+    await upstream.send(READ);
+    let over: () => void = () => undefined;
+    const drained = new Promise<void>((resolve, reject) => {
+      over = how === "ends" ? resolve : () => reject(new Error("closing the transport failed"));
+    });
+    server.link.die({ drained });
+    await upstream.ready();
+    let isClosed = false;
+    const closing = upstream.close(0).then(() => {
+      isClosed = true;
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect([isClosed, received]).toEqual([false, []]);
+    over();
+    await closing;
+    expect(received).toMatchObject([{ id: 1, error: { code: -32_000 } }]);
+  },
+);

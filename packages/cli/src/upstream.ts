@@ -68,7 +68,7 @@ export class Upstream {
   #connection: Promise<void> | undefined;
   #dropped: Promise<void> | undefined;
   /** Calls of a lost connection that are still to hear of it. */
-  #draining: Promise<void> | undefined;
+  #draining: Promise<unknown> = Promise.resolve();
   /** Connections in a row that could not be made, or ended before they were of use. */
   #failures = 0;
   #isUseful = false;
@@ -307,7 +307,7 @@ export class Upstream {
     this.#detach(loss);
     const settle = (): void => this.#settle(generation);
     if (loss.drained === undefined) settle();
-    else this.#draining = loss.drained.then(settle, settle);
+    else this.#draining = Promise.all([this.#draining, loss.drained.then(settle, settle)]);
     // Lost while it was made: whoever makes it hears of it now, and goes on.
     if (!wasReady) return;
     if (!this.#isUseful) this.#failures += 1;

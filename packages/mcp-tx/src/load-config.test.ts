@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
+import type { ReliableConfig } from "./config-types.js";
 import { VARIABLES } from "./environment.js";
 import { type LoadConfigOptions, loadConfig, sourceOf } from "./load-config.js";
 import { readConfig } from "./read-config.js";
@@ -194,6 +195,18 @@ describe("a mistake", () => {
     await expect(loading({ MCP_TX_CONCURRENCY: "0" })).rejects.toThrow(/^MCP_TX_CONCURRENCY must be an integer >= 1/);
   });
 
+  test("of a file that a variable made wrong is named by the variable, of a file wrong by itself by the file", async () => {
+    const files = { "mcp-tx.config.json": { timeoutMs: 5 } };
+    await expect(load(files, { env: { MCP_TX_RATE_LIMIT_BURST: "3" } })).rejects.toThrow(
+      /^MCP_TX_RATE_LIMIT_BURST: rateLimit\.rate is required/,
+    );
+    const wrong = { "mcp-tx.config.json": { rateLimit: { burst: 3 } } };
+    const env = { MCP_TX_TIMEOUT_MS: "5" };
+    await expect(load(wrong, { env })).rejects.toThrow(/mcp-tx\.config\.json: rateLimit\.rate is required/);
+    // What the file leaves out, a variable may say.
+    await load(wrong, { env: { MCP_TX_RATE_LIMIT_RATE: "2" } });
+  });
+
   test("in a variable is always named by it", async () => {
     const cwd = await folder({});
     const numbers = Object.keys(VARIABLES).filter((name) => VARIABLES[name]?.kind === "number");
@@ -246,6 +259,50 @@ describe("code", () => {
     expect(config).toMatchObject({ timeoutMs: 5, idempotency: { key: expect.any(Function) } });
     expect(ran()).toBe(true);
   });
+});
+
+test("whatever a file says, it is a configuration or an error that names the file and is short", async () => {
+  const cwd = await folder({});
+  const file = join(cwd, "mcp-tx.config.json");
+  const keys = fc.constantFrom(
+    "timeoutMs",
+    "retry",
+    "retryBudget",
+    "idempotency",
+    "circuitBreaker",
+    "rateLimit",
+    "concurrency",
+    "tools",
+    "logging",
+    "peer",
+    "reconnect",
+    "trustAnnotations",
+    "__proto__",
+    "constructor",
+    "retires",
+  );
+  const value = fc.oneof(
+    fc.jsonValue({ maxDepth: 4 }),
+    fc.dictionary(fc.constantFrom("maxAttempts", "rate", "key", "fields", "__proto__", "pay*", "max"), fc.jsonValue()),
+  );
+  const content = fc.oneof(
+    fc.string({ unit: "binary" }),
+    fc.json(),
+    fc
+      .array(fc.tuple(keys, value), { maxLength: 4 })
+      .map((pairs) => `{${pairs.map(([key, given]) => `${JSON.stringify(key)}:${JSON.stringify(given)}`).join(",")}}`),
+  );
+  await fc.assert(
+    fc.asyncProperty(content, async (text) => {
+      await writeFile(file, text);
+      const end: unknown = await loadConfig({ file, env: {} }).catch((error: unknown) => error);
+      expect(Object.keys(Object.prototype)).toEqual([]);
+      if (!(end instanceof Error)) return void standardOrder(end as ReliableConfig);
+      expect(end.message).toContain(file);
+      expect(end.message.length).toBeLessThan(2000 + file.length);
+    }),
+    { numRuns: 300 },
+  );
 });
 
 test("keys of others come back as they are, and only those that are asked for", async () => {

@@ -44,13 +44,24 @@ export function sourceOf(config: ReliableConfig): ConfigSource | undefined {
 }
 
 /** Runs a check whose messages begin with a path, and puts in front of them where the path is. */
-function inFile<T>(file: string | undefined, check: () => T): T {
+function locating<T>(place: () => string | undefined, check: () => T): T {
   try {
     return check();
   } catch (error) {
-    if (file === undefined || !(error instanceof TypeError || error instanceof RangeError)) throw error;
+    if (!(error instanceof TypeError || error instanceof RangeError)) throw error;
+    const where = place();
+    if (where === undefined) throw error;
     const Kind = error instanceof RangeError ? RangeError : TypeError;
-    throw new Kind(`${file}: ${error.message}`, { cause: error });
+    throw new Kind(`${where}: ${error.message}`, { cause: error });
+  }
+}
+
+function passes(check: () => unknown): boolean {
+  try {
+    check();
+    return true;
+  } catch {
+    return false;
   }
 }
 
@@ -113,18 +124,30 @@ export async function loadConfig<S extends string = never>(
   options: LoadConfigOptions<S> = {},
 ): Promise<LoadedConfig<S>> {
   const { cwd = process.cwd(), env = process.env, allowCode = false, sections = [] } = options;
-  const file = options.file ?? (env[FILE_VARIABLE]?.trim() || undefined);
-  const found = file === undefined ? await searchFile(cwd) : await loadFile(resolve(cwd, file), allowCode);
+  const named = options.file ?? (env[FILE_VARIABLE]?.trim() || undefined);
+  const found = named === undefined ? await searchFile(cwd) : await loadFile(resolve(cwd, named), allowCode);
   const { own, others } = split(found?.content ?? {}, sections);
   const settings = settingsIn(env);
   settings.forEach(checkSetting);
 
-  const fromFile: Bag = { ...inFile(found?.file, () => readConfig(own, "")) };
+  const file = found?.file;
+  const fromFile: Bag = {
+    ...locating(
+      () => file,
+      () => readConfig(own, ""),
+    ),
+  };
   const config: ReliableConfig = settings.reduce(withSetting, fromFile);
   // What each of them says is right; whether it goes together shows when it is built.
-  inFile(found?.file, () => createPreset(config, { root: "" }));
+  const build = (given: ReliableConfig): unknown => createPreset(given, { root: "" });
+  const variables = settings.map(({ variable }) => variable);
+  // A file that is right by itself was made wrong by what the variables say.
+  locating(
+    () => (passes(() => build(fromFile)) ? variables.join(", ") : file),
+    () => build(config),
+  );
   // Keys of others are what they are: unknown.
   const loaded = { ...config, ...others } as LoadedConfig<S>;
-  sources.set(loaded, { file: found?.file, variables: settings.map(({ variable }) => variable) });
+  sources.set(loaded, { file, variables });
   return loaded;
 }

@@ -28,7 +28,8 @@ export class WaitOver extends Error {
   }
 }
 
-function ofServer(name: string | undefined): string {
+/** A server in a message. */
+export function ofServer(name: string | undefined): string {
   return name === undefined ? "its server" : `server "${name}"`;
 }
 

@@ -300,6 +300,27 @@ describe("a connection that fails", () => {
   });
 });
 
+test("a client that never closes holds nobody for ever", async () => {
+  const time = virtualTime();
+  const { session, call } = subject(time, { connect: () => ({ ...fakeClient(), close: () => new Promise(() => {}) }) });
+  await time.run(call("pay"));
+  const end = await time.run(session.close().catch((thrown: unknown) => thrown));
+  expect(end).toMatchObject({
+    message: expect.stringMatching(/^close: the client of .* did not close within 10000 ms$/),
+  });
+  expect(time.now()).toBe(10_000);
+});
+
+test("a client that closes leaves no timer behind", async () => {
+  const time = virtualTime();
+  const client = fakeClient();
+  const { session, call } = subject(time, { connect: () => client });
+  await time.run(call("pay"));
+  await session.close();
+  expect(client.closes).toBe(1);
+  expect(time.timers).toBe(0);
+});
+
 test.each([
   [{}, /createSession: connect must be/],
   [{ connect: 1 }, /createSession: connect must be/],

@@ -16,7 +16,7 @@ import type { ConnectionState } from "./health.js";
 import type { CloseOptions } from "./reliable-types.js";
 import { sessionClient } from "./session-client.js";
 import { Connector } from "./session-connector.js";
-import { otherSessionError, refusalOf, replacedError } from "./session-errors.js";
+import { ofServer, otherSessionError, refusalOf, replacedError } from "./session-errors.js";
 import type { Link } from "./session-link.js";
 import { readSessionOptions, type SessionSettings } from "./session-options.js";
 import { noteDispatch, otherLinks, ReplayRule } from "./session-replay.js";
@@ -24,6 +24,8 @@ import { readTools } from "./session-tools.js";
 import type { Session, SessionOptions } from "./types.js";
 
 const GRACE_MS = 10_000;
+/** How long a client has to close. Longer than the SDKs give a process before they kill it. */
+const CLOSE_MS = 10_000;
 
 /** The middleware of a session: sees to it that there is a connection, and learns from each attempt whether it still is one. */
 class SessionPath {
@@ -107,6 +109,16 @@ function drain(links: ReadonlySet<Link>, graceMs: number, runtime: Runtime): Pro
   });
 }
 
+/** Closes a link; whoever waits is not held for ever by a client that does not come to an end. */
+function closeInTime(link: Link, { runtime, name }: SessionSettings): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const cancel = startTimer(runtime, CLOSE_MS, () =>
+      reject(new Error(`close: the client of ${ofServer(name)} did not close within ${CLOSE_MS} ms`)),
+    );
+    link.close().then(resolve, reject).finally(cancel);
+  });
+}
+
 /** The one implementation of {@link Session}. */
 class ReconnectingSession implements Session {
   readonly client: Session["client"];
@@ -150,7 +162,7 @@ class ReconnectingSession implements Session {
     this.#connector.close();
     const { links } = this.#connector;
     await drain(links, graceMs, runtime);
-    const closed = await Promise.allSettled([...links].map((link) => link.close()));
+    const closed = await Promise.allSettled([...links].map((link) => closeInTime(link, this.#settings)));
     emit({ type: "closed", name });
     for (const end of closed) if (end.status === "rejected") throw end.reason;
   }
