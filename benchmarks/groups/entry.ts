@@ -1,6 +1,6 @@
 import { wrapTool } from "@mcp-tx/core";
-import { noop } from "cockatiel";
-import type { Group } from "../harness/group.js";
+import type { Group, Task } from "../harness/group.js";
+import { cockatiels } from "../harness/peers.js";
 
 interface Place {
   readonly city: string;
@@ -9,13 +9,21 @@ interface Place {
 const PLACE: Place = Object.freeze({ city: "Kyoto" });
 const CONTENT = Object.freeze([Object.freeze({ type: "text", text: "sunny" })]);
 
+/** cockatiel's `noop` is its entry and nothing else: it keeps no context, no report and no record of the attempt. */
+function entries(): Readonly<Record<string, Task>> {
+  const tasks = cockatiels.map(({ name, api }): [string, Task] => {
+    const tool = async (_place: Place) => ({ content: CONTENT });
+    const execute = () => tool(PLACE);
+    return [`${name} noop`, () => api.noop.execute(execute)];
+  });
+  return Object.fromEntries(tasks);
+}
+
 /** A tool gives a new result each time, as real ones do; each contender has its own copy of the function. */
 export default (): readonly Group[] => {
   const wrapped = wrapTool("weather", async (_place: Place) => ({ content: CONTENT }), []);
   const bare = async (_place: Place) => ({ content: CONTENT });
-  // cockatiel's `noop` is its entry and nothing else. It keeps no context, no report and no record of the attempt.
-  const guarded = async (_place: Place) => ({ content: CONTENT });
-  const execute = () => guarded(PLACE);
+  const peers = entries();
 
   const wrappedValue = wrapTool("weather", async (_place: Place) => ({ degrees: 21 }), []);
   const bareValue = async (_place: Place) => ({ degrees: 21 });
@@ -29,12 +37,12 @@ export default (): readonly Group[] => {
       contenders: {
         "bare await fn()": () => bare(PLACE),
         wrapTool: () => wrapped(PLACE),
-        "cockatiel noop": () => noop.execute(execute),
+        ...peers,
       },
       reference: "bare await fn()",
       targets: [
         { ours: "wrapTool", peer: "bare await fn()", atMost: 4 },
-        { ours: "wrapTool", peer: "cockatiel noop", atMost: 1.2 },
+        ...Object.keys(peers).map((peer) => ({ ours: "wrapTool", peer, atMost: 1.2 })),
       ],
     },
     {

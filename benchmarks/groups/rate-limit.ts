@@ -1,8 +1,5 @@
 import { type CallContext, type Handler, pipeline, type ToolResult } from "@mcp-tx/core";
-import { concurrencyLimit, rateLimit } from "@mcp-tx/rate-limit";
-import { Sema } from "async-sema";
-import { bulkhead } from "cockatiel";
-import pLimit from "p-limit";
+import { rateLimit } from "@mcp-tx/rate-limit";
 import { RateLimiterMemory } from "rate-limiter-flexible";
 import { readyContext } from "../harness/context.js";
 import type { Group, Task } from "../harness/group.js";
@@ -10,8 +7,7 @@ import type { Group, Task } from "../harness/group.js";
 const RESULT: ToolResult = Object.freeze({ content: [] });
 /** So much that nobody ever waits. */
 const PLENTY = 1e9;
-const WAITERS = 10_000;
-const SLOTS = 8;
+const KEYS = 100_000;
 
 /** A call with a token for it; rate-limiter-flexible's memory limiter counts in fixed windows. */
 function uncontended(ctx: CallContext): Readonly<Record<string, Task>> {
@@ -27,43 +23,66 @@ function uncontended(ctx: CallContext): Readonly<Record<string, Task>> {
   };
 }
 
-/** What a tool does at least: it answers later. */
-function later(): Handler {
-  return () => new Promise((resolve) => setImmediate(resolve, RESULT));
-}
+const collect = (): void => globalThis.gc?.();
 
-/** Starts everything at once and waits for all of it. */
-function atOnce(start: (index: number) => Promise<unknown>): Promise<unknown> {
-  return Promise.all(Array.from({ length: WAITERS }, (_, index) => start(index)));
-}
+/** Takes a token for every key, and says what is left of that: something that holds the limiter, so that it is not collected. */
+type Fill = (keys: readonly string[]) => Promise<unknown>;
 
-function contended(ctx: CallContext, tool: () => Handler): Readonly<Record<string, Task>> {
-  const ours = pipeline(concurrencyLimit({ max: SLOTS, maxQueue: WAITERS }), tool());
-  const policy = bulkhead(SLOTS, WAITERS);
-  const limited = pLimit(SLOTS);
-  const semaphore = new Sema(SLOTS, { capacity: WAITERS });
-  const [guarded, counted, held] = [tool(), tool(), tool()];
-  return {
-    "concurrencyLimit()": () => atOnce(() => ours(ctx)),
-    "cockatiel bulkhead": () => atOnce(() => policy.execute(() => guarded(ctx))),
-    "p-limit": () => atOnce(() => limited(() => counted(ctx))),
-    "async-sema": () =>
-      atOnce(async () => {
-        await semaphore.acquire();
-        try {
-          return await held(ctx);
-        } finally {
-          semaphore.release();
-        }
-      }),
+/** Each key is hit twice a second at most: its state has to be kept for a while. */
+function fillOurs(ctx: CallContext): Fill {
+  return async (keys) => {
+    const limit = rateLimit({ rate: 0.5, burst: 10, key: ({ tool }) => tool });
+    const handler = pipeline(limit, async () => RESULT);
+    for (const tool of keys) await handler({ ...ctx, tool });
+    return limit;
   };
 }
 
-function free(ctx: CallContext): Readonly<Record<string, Task>> {
-  const ours = pipeline(concurrencyLimit({ max: SLOTS }), async () => RESULT);
-  const policy = bulkhead(SLOTS);
-  const tool: Handler = async () => RESULT;
-  return { "concurrencyLimit()": () => ours(ctx), "cockatiel bulkhead": () => policy.execute(() => tool(ctx)) };
+/** The memory limiter arms a timer for each key, which deletes it when its window is over. */
+const fillFlexible: Fill = async (keys) => {
+  const limiter = new RateLimiterMemory({ points: 10, duration: 20 });
+  for (const key of keys) await limiter.consume(key);
+  return limiter;
+};
+
+/** Bytes on the heap for each key, its text not counted: the texts are there before. */
+function bytesPerKey(fill: Fill): Task {
+  return async () => {
+    const keys = Array.from({ length: KEYS }, (_, index) => `tool-${index}`);
+    // Interned before, as a key of a map would be.
+    const known = new Set(keys);
+    collect();
+    const before = process.memoryUsage().heapUsed;
+    const held = await fill(keys);
+    collect();
+    const bytes = (process.memoryUsage().heapUsed - before) / KEYS;
+    if (held === undefined || known.size !== KEYS) throw new Error("nothing was held");
+    return bytes;
+  };
+}
+
+/** Timers that are armed for all keys together, those included that do not keep the process alive. */
+function timersArmed(fill: Fill): Task {
+  return async () => {
+    const keys = Array.from({ length: KEYS }, (_, index) => `tool-${index}`);
+    const { setTimeout: arm, clearTimeout: disarm } = globalThis;
+    const armed = new Set<unknown>();
+    globalThis.setTimeout = Object.assign((...given: Parameters<typeof arm>) => {
+      const timer = arm(...given);
+      armed.add(timer);
+      return timer;
+    }, arm) as typeof arm;
+    globalThis.clearTimeout = (timer) => {
+      armed.delete(timer);
+      disarm(timer);
+    };
+    try {
+      if ((await fill(keys)) === undefined) throw new Error("nothing was held");
+      return armed.size;
+    } finally {
+      Object.assign(globalThis, { setTimeout: arm, clearTimeout: disarm });
+    }
+  };
 }
 
 export default async (): Promise<readonly Group[]> => {
@@ -77,33 +96,20 @@ export default async (): Promise<readonly Group[]> => {
       targets: [{ ours: "rateLimit()", peer: "rate-limiter-flexible", atMost: 0.95 }],
     },
     {
-      title: `concurrency: ${WAITERS} calls at once, ${SLOTS} slots`,
-      measure: "time",
-      contenders: contended(ctx, () => async () => RESULT),
-      reference: "concurrencyLimit()",
-      targets: [
-        { ours: "concurrencyLimit()", peer: "cockatiel bulkhead", atMost: 0.75 },
-        { ours: "concurrencyLimit()", peer: "p-limit", atMost: 0.6 },
-        { ours: "concurrencyLimit()", peer: "async-sema", atMost: 1 },
-      ],
+      title: `rate limit: memory per key, ${KEYS} keys`,
+      measure: "value",
+      unit: "B",
+      contenders: { "rateLimit()": bytesPerKey(fillOurs(ctx)), "rate-limiter-flexible": bytesPerKey(fillFlexible) },
+      reference: "rateLimit()",
+      targets: [{ ours: "rateLimit()", atMost: 64 }, { ours: "rate-limiter-flexible" }],
     },
     {
-      title: `concurrency: the same with calls that take a turn of the event loop`,
-      measure: "time",
-      contenders: contended(ctx, later),
-      reference: "concurrencyLimit()",
-      targets: [
-        { ours: "concurrencyLimit()", peer: "cockatiel bulkhead" },
-        { ours: "concurrencyLimit()", peer: "p-limit" },
-        { ours: "concurrencyLimit()", peer: "async-sema" },
-      ],
-    },
-    {
-      title: "concurrency: a slot is free",
-      measure: "time",
-      contenders: free(ctx),
-      reference: "concurrencyLimit()",
-      targets: [{ ours: "concurrencyLimit()", peer: "cockatiel bulkhead" }],
+      title: `rate limit: timers armed for ${KEYS} keys`,
+      measure: "value",
+      contenders: { "rateLimit()": timersArmed(fillOurs(ctx)), "rate-limiter-flexible": timersArmed(fillFlexible) },
+      reference: "rateLimit()",
+      // One for all of them, at most.
+      targets: [{ ours: "rateLimit()", atMost: 1 }, { ours: "rate-limiter-flexible" }],
     },
   ];
 };

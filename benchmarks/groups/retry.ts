@@ -1,9 +1,8 @@
 import { type CallContext, type Handler, pipeline, type ToolResult } from "@mcp-tx/core";
 import { retry } from "@mcp-tx/retry";
-import { retry as cockatielRetry, ExponentialBackoff, handleAll } from "cockatiel";
-import pRetry from "p-retry";
 import { readyContext } from "../harness/context.js";
-import type { Group, Task } from "../harness/group.js";
+import type { Group, Target, Task } from "../harness/group.js";
+import { cockatiels, pRetries } from "../harness/peers.js";
 
 const RESULT: ToolResult = Object.freeze({ content: [] });
 const MAX_ATTEMPTS = 3;
@@ -32,18 +31,40 @@ function successes(ctx: CallContext): Readonly<Record<string, Task>> {
     () => true,
   );
   const ours = pipeline([retry()], async () => RESULT);
-  const policy = cockatielRetry(handleAll, { maxAttempts: MAX_ATTEMPTS - 1, backoff: new ExponentialBackoff() });
-  const guarded: Handler = async () => RESULT;
-  const execute = () => guarded(ctx);
-  const options = { retries: MAX_ATTEMPTS - 1 };
-  const tried: Handler = async () => RESULT;
-  const attempt = () => tried(ctx);
+  const policies = cockatiels.map(({ name, api }): [string, Task] => {
+    const policy = api.retry(api.handleAll, {
+      maxAttempts: MAX_ATTEMPTS - 1,
+      backoff: new api.ExponentialBackoff(),
+    });
+    const tool: Handler = async () => RESULT;
+    const execute = () => tool(ctx);
+    return [name, () => policy.execute(execute)];
+  });
   return {
     "hand loop": () => loop(ctx),
     "retry()": () => ours(ctx),
-    cockatiel: () => policy.execute(execute),
-    "p-retry": () => pRetry(attempt, options),
+    ...Object.fromEntries(policies),
+    ...retriedBy(ctx, () => async () => RESULT, { retries: MAX_ATTEMPTS - 1 }),
   };
+}
+
+/** p-retry in each major. */
+function retriedBy(
+  ctx: CallContext,
+  tool: () => Handler,
+  options: { readonly retries: number; readonly minTimeout?: number },
+): Readonly<Record<string, Task>> {
+  const tasks = pRetries.map(({ name, api }): [string, Task] => {
+    const tried = tool();
+    const attempt = () => tried(ctx);
+    return [name, () => api(attempt, options)];
+  });
+  return Object.fromEntries(tasks);
+}
+
+/** Each major of a peer is a row. */
+function against(peers: readonly { readonly name: string }[], atMost?: number): readonly Target[] {
+  return peers.map(({ name }) => ({ ours: "retry()", peer: name, atMost }));
 }
 
 /** Fails twice, then succeeds; every failure is a new error, as a failing tool makes one. */
@@ -75,13 +96,10 @@ function failures(ctx: CallContext, fail: () => Handler): Readonly<Record<string
   const loop = handLoop(fail(), () => true);
   const zeroDelay = { maxAttempts: MAX_ATTEMPTS, baseDelayMs: 0, jitter: "none", retryOn: () => true } as const;
   const ours = pipeline([retry(zeroDelay)], fail());
-  const options = { retries: MAX_ATTEMPTS - 1, minTimeout: 0 };
-  const tried = fail();
-  const attempt = () => tried(ctx);
   return {
     "hand loop": () => loop(ctx),
     "retry()": () => ours(ctx),
-    "p-retry": () => pRetry(attempt, options),
+    ...retriedBy(ctx, fail, { retries: MAX_ATTEMPTS - 1, minTimeout: 0 }),
   };
 }
 
@@ -95,8 +113,8 @@ export default async (): Promise<readonly Group[]> => {
       reference: "hand loop",
       targets: [
         { ours: "retry()", peer: "hand loop", atMost: 1.25 },
-        { ours: "retry()", peer: "cockatiel", atMost: 0.75 },
-        { ours: "retry()", peer: "p-retry", atMost: 0.6 },
+        ...against(cockatiels, 0.75),
+        ...against(pRetries, 0.6),
       ],
     },
     {
@@ -114,20 +132,14 @@ export default async (): Promise<readonly Group[]> => {
       measure: "time",
       contenders: failures(ctx, flaky),
       reference: "hand loop",
-      targets: [
-        { ours: "retry()", peer: "hand loop", atMost: 1.3 },
-        { ours: "retry()", peer: "p-retry", atMost: 0.75 },
-      ],
+      targets: [{ ours: "retry()", peer: "hand loop", atMost: 1.3 }, ...against(pRetries, 0.75)],
     },
     {
       title: "retry: two failures that cost nothing to make",
       measure: "time",
       contenders: failures(ctx, flakyWithOneError),
       reference: "hand loop",
-      targets: [
-        { ours: "retry()", peer: "hand loop" },
-        { ours: "retry()", peer: "p-retry" },
-      ],
+      targets: [{ ours: "retry()", peer: "hand loop" }, ...against(pRetries)],
     },
   ];
 };

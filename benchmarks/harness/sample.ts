@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { do_not_optimize } from "mitata";
 import type { Group, Measure, Task } from "./group.js";
+import { AGAIN, type Samples } from "./samples.js";
 
 /**
  * The timing loop is our own because the targets are ratios of medians over rounds whose order rotates, and mitata's `measure`
@@ -29,6 +30,14 @@ function collectGarbage(): void {
   globalThis.gc();
 }
 
+/**
+ * Clears the young generation, so that nobody pays for the garbage of the one before him. A full collection would also drop
+ * hidden classes nobody holds just then, and optimised code with them.
+ */
+function collectYoung(): void {
+  (globalThis.gc as unknown as ((options: { readonly type: "minor" }) => void) | undefined)?.({ type: "minor" });
+}
+
 /** Takes one sample of one contender. */
 export interface Sampler {
   /** Brings the contender to its steady state. */
@@ -40,11 +49,17 @@ const WARM_UP_MS = 250;
 /** A sample is the fastest of a few slices: what else the machine does meanwhile rarely hits all of them. */
 const SLICES = 5;
 const SLICE_MS = 6;
+/** A slice holds some calls, however slow, so that each task pays for collecting what it allocates, and not one lucky call. */
+const LEAST_CALLS = 12;
+/** Slices as long as these are fewer. */
+const LONG_SLICE_MS = 30;
+const LONG_SLICES = 2;
 
 /** Nanoseconds per call. */
 function timeSampler(task: Task): Sampler {
   const loop = loopOf(task);
-  let iterations = 64;
+  let iterations = 1;
+  let slices = SLICES;
 
   async function elapsedMs(): Promise<number> {
     const start = performance.now();
@@ -57,12 +72,17 @@ function timeSampler(task: Task): Sampler {
       const end = performance.now() + WARM_UP_MS;
       while (performance.now() < end) {
         const ms = await elapsedMs();
-        iterations = Math.max(16, Math.ceil((iterations * SLICE_MS) / Math.max(ms, 0.01)));
+        const callMs = ms / iterations;
+        iterations = Math.max(LEAST_CALLS, Math.ceil(SLICE_MS / Math.max(callMs, 1e-5)));
+        slices = iterations * callMs > LONG_SLICE_MS ? LONG_SLICES : SLICES;
       }
     },
     async sample() {
       let fastestMs = Infinity;
-      for (let slice = 0; slice < SLICES; slice += 1) fastestMs = Math.min(fastestMs, await elapsedMs());
+      for (let slice = 0; slice < slices; slice += 1) {
+        collectYoung();
+        fastestMs = Math.min(fastestMs, await elapsedMs());
+      }
       return (fastestMs * 1e6) / iterations;
     },
   };
@@ -112,38 +132,56 @@ function spawnSampler(file: string): Sampler {
   };
 }
 
-/** Milliseconds vary more from process to process than nanoseconds from loop to loop. */
-const ROUNDS: Readonly<Record<Measure, number>> = { time: 15, bytes: 9, spawn: 41 };
-
-function samplerOf(contender: Task | string): (measure: Measure) => Sampler {
-  return (measure) => {
-    if (typeof contender === "string") return spawnSampler(contender);
-    return measure === "bytes" ? bytesSampler(contender) : timeSampler(contender);
+/** What the task itself gives, which it counts or weighs. */
+function valueSampler(task: Task): Sampler {
+  return {
+    warmUp: async () => undefined,
+    async sample() {
+      const value = await task();
+      if (typeof value !== "number")
+        throw new TypeError(`a task of measure "value" must give a number, got ${typeof value}`);
+      return value;
+    },
   };
 }
 
-/** Name of the reference's second run. */
-export const AGAIN = "(the reference again)";
+/** Rounds altogether. Milliseconds vary more from process to process than nanoseconds from loop to loop. */
+export const ROUNDS: Readonly<Record<Measure, number>> = { time: 15, bytes: 9, spawn: 42, value: 9 };
 
-/** Samples of every contender, one per round, in the same order of rounds. */
-export type Samples = ReadonlyMap<string, readonly number[]>;
+function samplerOf(contender: Task | string, measure: Measure): Sampler {
+  if (typeof contender === "string") return spawnSampler(contender);
+  if (measure === "value") return valueSampler(contender);
+  return measure === "bytes" ? bytesSampler(contender) : timeSampler(contender);
+}
 
-/** Runs a group: everybody warms up, then everybody runs once per round, each round starting with the next one. */
-export async function sampleGroup(group: Group): Promise<Samples> {
+/**
+ * Runs a group: everybody warms up, then everybody runs once per round, each round starting with the next one
+ * and every other round going backwards.
+ *
+ * @param firstRound - how many rounds have gone before, in other processes: whose turn it is to start
+ */
+export async function sampleGroup(
+  group: Group,
+  rounds: number = ROUNDS[group.measure],
+  firstRound = 0,
+): Promise<Samples> {
   const contenders: Readonly<Record<string, Task | string>> = group.contenders;
   const reference = contenders[group.reference];
   if (reference === undefined) throw new TypeError(`${group.title}: no contender is called "${group.reference}"`);
   const field = [...Object.entries(contenders), [AGAIN, reference] as const].map(([name, contender]) => ({
     name,
-    sampler: samplerOf(contender)(group.measure),
+    sampler: samplerOf(contender, group.measure),
     values: [] as number[],
   }));
   // Once, before anybody is warm: a full collection also drops hidden classes nobody holds, and optimised code with them.
   collectGarbage();
   for (const { sampler } of field) await sampler.warmUp();
-  for (let round = 0; round < ROUNDS[group.measure]; round += 1) {
-    const first = round % field.length;
-    for (const { sampler, values } of [...field.slice(first), ...field.slice(0, first)]) {
+  for (let round = 0; round < rounds; round += 1) {
+    const first = (firstRound + round) % field.length;
+    const order = [...field.slice(first), ...field.slice(0, first)];
+    // Backwards every other time, else everybody would always come after the same one and find what that one left behind.
+    if ((firstRound + round) % 2 === 1) order.reverse();
+    for (const { sampler, values } of order) {
       values.push(await sampler.sample());
     }
   }

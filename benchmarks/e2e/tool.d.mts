@@ -1,0 +1,1 @@
+export function registerEcho<T>(server: T): T;
