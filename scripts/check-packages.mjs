@@ -4,6 +4,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, realpathSync } from "node:fs";
 import { basename, dirname, extname, join, posix, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { bareImports, importsOf, loads, packageNameOf, withoutComments } from "./imports.mjs";
 import { entriesOf, packageFolders, readPackage } from "./package-entries.mjs";
 
 const CORE = "@mcp-tx/core";
@@ -12,10 +13,13 @@ const SITE = "https://github.com/mcp-tx/mcp-tx";
 const MAX_LINES = 400;
 /** The only packages that install others: the bundle, the command line, and the bridge to another runtime. */
 const AGGREGATES = ["mcp-tx", "@mcp-tx/cli", "@mcp-tx/dbos"];
+/** What takes no part in calls needs no core. */
+const WITHOUT_CORE = ["@mcp-tx/create"];
 /** What is not what the project is for comes from well-kept libraries, in the packages that need it. */
 const LIBRARIES = {
   "@mcp-tx/http": ["@cfworker/json-schema", "srvx", "structured-headers"],
   "mcp-tx": ["cosmiconfig", "picomatch"],
+  "@mcp-tx/create": ["commander", "validate-npm-package-name"],
   "@mcp-tx/cli": ["@modelcontextprotocol/sdk", "commander", "env-paths", "jsonc-parser", "libsql", "write-file-atomic"],
 };
 const IDENTICAL = ["tsconfig.json", "tsconfig.build.json", "tsup.config.ts"];
@@ -27,7 +31,6 @@ const GENERATED = ["node_modules", "dist", ".git", ".turbo", ".reports", "covera
 const REGISTRY_HOST = /\b(?:[\w-]+\.)*(?:npmjs|npmmirror|yarnpkg|jsr)\.(?:org|com|io)\b|\bnpm\.pkg\.github\.com\b/;
 const MACHINE_PATH = /(?<![\w.~/-])\/(?:home|Users|root|work|tmp|private)\/[\w.-]+|\b[A-Z]:\\{1,2}Users\\/;
 const FOCUSED_TEST = /\.(?:only|skip)(?:\.each)?\s*\(/;
-const IMPORT = /(?:\bfrom|\bimport)\s*\(?\s*["']([^"'()[\]]+)["']/g;
 const DECLARATION =
   "export\\s+(?:declare\\s+|abstract\\s+|async\\s+)*(?:function\\*?|class|const|let|interface|type|enum)\\s+";
 
@@ -48,10 +51,6 @@ const manifestField = (name, expected) =>
     if (!sameValue(manifest[name], expected)) yield ["package.json", `set "${name}" to ${JSON.stringify(expected)}`];
   };
 
-/** Comments that start a line, so that examples in TSDoc are not taken for code; globs in strings stay whole. */
-const withoutComments = (text) => text.replace(/^\s*\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
-const importsOf = (text) => [...withoutComments(text).matchAll(IMPORT)].map((match) => match[1] ?? "");
-const packageNameOf = (specifier) => specifier.split("/", specifier.startsWith("@") ? 2 : 1).join("/");
 const isOwn = (name) => name === "mcp-tx" || name.startsWith("@mcp-tx/");
 /** What users get: neither tests nor what only tests use. */
 const shipped = (sources) => sources.filter(({ file, isTest }) => !isTest && !file.endsWith(".fixture.ts"));
@@ -116,7 +115,7 @@ export const packageInvariants = {
   },
 
   *"peer on core"({ manifest }) {
-    if (manifest.name === CORE || AGGREGATES.includes(manifest.name)) return;
+    if ([CORE, ...AGGREGATES, ...WITHOUT_CORE].includes(manifest.name)) return;
     if (manifest.peerDependencies?.[CORE] !== CORE_RANGE) {
       yield ["package.json", `set the peer dependency on ${CORE} to "${CORE_RANGE}"`];
     }
@@ -145,6 +144,19 @@ export const packageInvariants = {
       const name = packageNameOf(specifier);
       if (name !== manifest.name && !declared.includes(name))
         yield [file, `declare ${name} as a peer, or do without it`];
+    }
+  },
+
+  *"used dependencies"({ manifest, sources }) {
+    const code = shipped(sources).map(({ text }) => withoutComments(text));
+    const isLoaded = (name) => code.some((text) => loads(text, name));
+    for (const field of ["dependencies", "optionalDependencies", "peerDependencies"]) {
+      for (const name of Object.keys(manifest[field] ?? {})) {
+        // What is taken by its shape, such as a pool, is never imported: tests are what it is there for.
+        const isTaken =
+          manifest.peerDependenciesMeta?.[name]?.optional === true && name in (manifest.devDependencies ?? {});
+        if (!isLoaded(name) && !isTaken) yield ["package.json", `remove ${name} from "${field}": nothing imports it`];
+      }
     }
   },
 
@@ -253,14 +265,6 @@ function isEntryTarget(target) {
   return inOrder && /^\.\/dist\/.+\.d\.ts$/.test(types) && /^\.\/dist\/.+\.js$/.test(standard);
 }
 
-function bareImports(sources) {
-  return sources.flatMap(({ file, text }) =>
-    importsOf(text)
-      .filter((specifier) => !/^(?:node:|\.{1,2}(?:\/|$))/.test(specifier))
-      .map((specifier) => ({ file, specifier })),
-  );
-}
-
 function leaves(folder, file, specifier) {
   if (!specifier.startsWith("..")) return false;
   const target = posix.join(folder, posix.dirname(file), specifier);
@@ -351,7 +355,7 @@ function readWorkspace(root, folder, files) {
 
 function workspaceFolders(root, files) {
   const inPackages = packageFolders(root).map((folder) => relative(root, folder));
-  const elsewhere = files.filter((file) => /^(?:examples\/[^/]+|benchmarks)\/package\.json$/.test(file));
+  const elsewhere = files.filter((file) => /^(?:examples\/[^/]+|benchmarks|docs)\/package\.json$/.test(file));
   return [...inPackages, ...elsewhere.map((file) => dirname(file))];
 }
 

@@ -59,12 +59,22 @@ function addPackage(name, patch) {
     write(`${folder}/${file}`, "\n");
   }
   write(`${folder}/src/index.ts`, 'export { thing, type Thing } from "./thing.js";\n');
+  const imports = Object.keys({ ...patch.dependencies, ...patch.peerDependencies }).map(
+    (other) => `import "${other}";\n`,
+  );
   write(
     `${folder}/src/thing.ts`,
-    "/** A thing. */\nexport const thing = 1;\n\n/** Its type. */\nexport type Thing = 1;\n",
+    `${imports.join("")}/** A thing. */\nexport const thing = 1;\n\n/** Its type. */\nexport type Thing = 1;\n`,
   );
   write(`${folder}/src/thing.test.ts`, 'import { thing } from "./thing.js";\n');
 }
+
+/** A peer that is optional, and what tests it. */
+const peersWith = (peer, devDependencies) => ({
+  peerDependencies: { "@mcp-tx/core": "workspace:>=0.1.0 <1.0.0", ...peer },
+  peerDependenciesMeta: Object.fromEntries(Object.keys(peer).map((name) => [name, { optional: true }])),
+  devDependencies,
+});
 
 /** One way, or several, to break each invariant. */
 const spoilers = {
@@ -104,6 +114,17 @@ const spoilers = {
     () => write("packages/core/src/thing.ts", 'import { z } from "zod";\n'),
     () => write("packages/core/src/thing.ts", 'import { thing } from "@mcp-tx/retry";\n'),
     () => write("packages/core/src/thing.ts", 'const zod = await import("zod");\n'),
+  ],
+  "used dependencies": [
+    () => write("packages/retry/src/thing.ts", "/** A thing. */\nexport const thing = 1;\n"),
+    () => write("packages/retry/src/thing.ts", '// import "@mcp-tx/core";\n/** A thing. */\nexport const thing = 1;\n'),
+    () => {
+      addPackage("mcp-tx", { name: "mcp-tx", dependencies: { "@mcp-tx/core": "workspace:*" } });
+      write("packages/mcp-tx/src/thing.ts", "/** A thing. */\nexport const thing = 1;\n");
+    },
+    () =>
+      write("packages/retry/src/thing.ts", 'import "@mcp-tx/core-plus";\n/** A thing. */\nexport const thing = 1;\n'),
+    () => editManifest("packages/retry", peersWith({ pg: "^8.0.0" }, {})),
   ],
   "explicit exports": [
     () => write("packages/retry/src/index.ts", 'export * from "./thing.js";\n'),
@@ -161,8 +182,21 @@ test.each(cases)("notices a breach of: %s (%i)", (name, _index, spoil) => {
 test("lets the bundle depend on the packages of its own scope, and on nothing else", () => {
   addPackage("mcp-tx", { name: "mcp-tx", dependencies: { "@mcp-tx/core": "workspace:^" } });
   expect(findViolations(root)).toEqual([]);
-  editManifest("packages/mcp-tx", { dependencies: { zod: "^4.0.0" } });
+  addPackage("mcp-tx", { name: "mcp-tx", dependencies: { "@mcp-tx/core": "workspace:^", zod: "^4.0.0" } });
   expect(findViolations(root).map(({ invariant }) => invariant)).toEqual(["no runtime dependencies"]);
+});
+
+test("lets a package take a driver by its shape, as an optional peer that its tests use", () => {
+  editManifest("packages/retry", peersWith({ pg: "^8.0.0" }, { pg: "^8.0.0" }));
+  expect(findViolations(root)).toEqual([]);
+});
+
+test("takes a package that code loads by itself for used", () => {
+  editManifest("packages/retry", peersWith({ libsql: "^0.5.0" }, {}));
+  const text =
+    'import "@mcp-tx/core";\n/** A thing. */\nexport const thing = createRequire(import.meta.url)("libsql");\n';
+  write("packages/retry/src/thing.ts", text);
+  expect(findViolations(root)).toEqual([]);
 });
 
 test("takes a list that holds the word from for no import", () => {
