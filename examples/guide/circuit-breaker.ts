@@ -1,6 +1,7 @@
 /** The guide's circuit breaker: after three failures in a row nothing is called for 30 seconds, then one call tries. */
 
 import assert from "node:assert/strict";
+// #region breaker
 import { CircuitOpenError, circuitBreaker } from "@mcp-tx/circuit-breaker";
 import { reportOf, wrapTool } from "@mcp-tx/core";
 import { virtualTime } from "@mcp-tx/core/testing";
@@ -18,7 +19,9 @@ async function externalApiCall({ endpoint }: { readonly endpoint: string; readon
 const breaker = circuitBreaker({ consecutiveFailures: 3, recoveryTimeoutMs: 30_000 });
 breaker.onStateChange(({ from, to, at }) => console.log(`${at} ms: ${from} -> ${to}`));
 const protectedApiCall = wrapTool("protected_api_call", externalApiCall, breaker, { runtime: time.runtime });
+// #endregion breaker
 
+// #region open
 /** What a call comes to: its value, or what it throws. */
 const attempt = (): Promise<unknown> =>
   protectedApiCall({ endpoint: "/orders", data: { id: 7 } }).catch((error: unknown) => error);
@@ -31,7 +34,9 @@ assert.ok(CircuitOpenError.isInstance(refusal));
 assert.equal(refusal.retryAfterMs, 30_000);
 assert.deepEqual([reportOf(refusal)?.status, reportOf(refusal)?.execution], ["rejected", "not-executed"]);
 console.log(refusal.message);
+// #endregion open
 
+// #region probe
 await time.advance(29_999);
 assert.ok(CircuitOpenError.isInstance(await attempt()));
 assert.equal(apiCalls, 3);
@@ -49,3 +54,4 @@ assert.deepEqual(await attempt(), { endpoint: "/orders", accepted: true });
 assert.equal(breaker.state("protected_api_call"), "closed");
 assert.deepEqual(await attempt(), { endpoint: "/orders", accepted: true });
 assert.equal(apiCalls, 6);
+// #endregion probe

@@ -32,6 +32,7 @@ const exporter = {
 trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }));
 propagation.setGlobalPropagator(new W3CTraceContextPropagator());
 
+// #region server
 function orderService(): McpServer {
   const server = new McpServer({ name: "orders", version: "1.0.0" });
   let calls = 0;
@@ -42,6 +43,7 @@ function orderService(): McpServer {
   });
   return wrapServer(server, otelServer());
 }
+// #endregion server
 
 serveStdio(orderService);
 process.stdin.once("close", () => process.exit(0));

@@ -26,9 +26,11 @@ interface Row {
   readonly failed: boolean;
 }
 
+// #region setup
 const exporter = new InMemorySpanExporter();
 trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }));
 propagation.setGlobalPropagator(new W3CTraceContextPropagator());
+// #endregion setup
 
 const folder = await mkdtemp(join(tmpdir(), "guide-tracing-"));
 const log = join(folder, "server-spans");
@@ -39,9 +41,11 @@ await client.connect(
 );
 
 try {
+  // #region call
   const traced = wrapClient(client, [otel(), retry({ baseDelayMs: 10 }), otelAttempt()]);
   const result = await traced.call("process_order", { order_id: "12345" });
   assert.equal(reportOf(result)?.attempts, 2);
+  // #endregion call
 
   const ours = exporter.getFinishedSpans().map((span): Row => {
     const { traceId, spanId } = span.spanContext();
@@ -52,6 +56,7 @@ try {
   const lines = (await readFile(log, "utf8")).trim().split("\n");
   const theirs = lines.map((line): Row => JSON.parse(line));
 
+  // #region tree
   const call = ours.find(({ name }) => name === "execute_tool process_order");
   assert(call !== undefined && call.parent === undefined && !call.failed, "a recovered failure does not mark the call");
   const attempts = ours.filter(({ parent }) => parent === call.id);
@@ -70,6 +75,7 @@ try {
       ["tools/call process_order", call.trace, false],
     ],
   );
+  // #endregion tree
 
   console.log(call.name);
   for (const [index, attempt] of attempts.entries()) {

@@ -14,6 +14,7 @@ import { retry } from "@mcp-tx/retry";
 import express from "express";
 import { connectShop, executions, post, request } from "./http-shop.js";
 
+// #region app
 const client = await connectShop();
 const caller = wrapClient(client, [idempotency(), retry()]);
 const handler = createHttpHandler(caller, { basePath: "/mcp", tools: ["create_order"] });
@@ -28,6 +29,7 @@ app.post("/orders", async (req, res) => {
   const { structuredContent, isError = false } = result;
   res.json({ success: !isError, result: structuredContent, attempts: reportOf(result)?.attempts });
 });
+// #endregion app
 
 const server = app.listen(0, "127.0.0.1");
 await once(server, "listening");
@@ -38,6 +40,7 @@ const viewed = await request(`${url}/orders`, post(order));
 console.log("POST /orders", viewed);
 assert.deepEqual(viewed.body, { success: true, result: { id: "order-1", ...order }, attempts: 1 });
 
+// #region calls
 // Only what is offered is listed, and can be called.
 const { tools } = (await request<{ tools: ToolInfo[] }>(`${url}/mcp/tools`)).body;
 const names = tools.map(({ name }) => name);
@@ -59,11 +62,14 @@ const wrong = post({ tool: "create_order", arguments: { ...order, quantity: 0 } 
 const invalid = await request<Problem>(`${url}/mcp/execute-tool`, wrong);
 console.log("create_order:", invalid.status, invalid.body.errors);
 assert.deepEqual([invalid.status, invalid.body.errors?.[0]?.pointer], [422, "#/arguments/quantity"]);
+// #endregion calls
 assert.deepEqual(executions(), ["create_order ABC123", "create_order ABC123"]);
 assert.equal((await request<HealthCheck>(`${url}/mcp/health`)).body.status, "pass");
 
+// #region close
 // No new connections; the calls under way end; then nobody needs the shop.
 const closed = once(server.close(), "close");
 await handler.close();
 await closed;
 await client.close();
+// #endregion close

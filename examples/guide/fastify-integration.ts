@@ -13,6 +13,7 @@ import Fastify from "fastify";
 import { z } from "zod";
 import { connectShop, executions, post, request } from "./http-shop.js";
 
+// #region app
 const Order = z.object({ id: z.string(), product: z.string(), quantity: z.number() });
 const USERS = new Map([
   ["Bearer token-of-ada", "ada"],
@@ -37,6 +38,7 @@ app.post<{ Params: { product: string } }>("/orders/:product", async ({ mcpTx, pa
 // At the end new calls are refused and those under way end; once the last request is answered, nobody needs the shop.
 app.addHook("preClose", () => handler.close());
 app.addHook("onClose", () => client.close());
+// #endregion app
 
 const url = await app.listen({ port: 0, host: "127.0.0.1" });
 const viewed = await request(`${url}/orders/ABC123`, { method: "POST" });
@@ -50,6 +52,7 @@ const ada = { authorization: "Bearer token-of-ada" };
 const listed = await request<{ tools: ToolInfo[] }>(`${url}/mcp/tools`, { headers: ada });
 assert.equal(listed.body.tools[0]?.name, "create_order");
 
+// #region keys
 // Ada and Bob use the same key, each of them twice: two orders.
 const call = { tool: "create_order", arguments: { product: "XYZ789", quantity: 2 }, idempotencyKey: "cart-7" };
 for (const [user, id, duplicate] of [
@@ -64,6 +67,7 @@ for (const [user, id, duplicate] of [
   assert.deepEqual(body.result["structuredContent"], { id, ...call.arguments });
   assert.equal(body.metadata.duplicate, duplicate);
 }
+// #endregion keys
 
 const wrong = post({ tool: "create_order", arguments: { product: "XYZ789" } }, ada);
 const invalid = await request<Problem>(`${url}/mcp/execute-tool`, wrong);

@@ -17,6 +17,7 @@ import { Hono } from "hono";
 import { z } from "zod";
 import { connectShop, executions, post, request } from "./http-shop.js";
 
+// #region app
 const CreateOrder = z.object({
   product: z.string().regex(/^[A-Z]{3}\d{3}$/, "must be like ABC123"),
   quantity: z.int().min(1).max(100).default(1),
@@ -35,11 +36,13 @@ const app = new Hono().use(mcpTx(handler));
 app.get("/sample", async ({ json, var: { mcpTx } }) =>
   json(await mcpTx.invoke("create_order", { product: "ABC123", quantity: 1 })),
 );
+// #endregion app
 
 const server = serve({ fetch: app.fetch, port: 0, hostname: "127.0.0.1" });
 await once(server, "listening");
 const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 
+// #region calls
 // Executed once, however often it is sent. The shop gets what the schema makes of the arguments, with its default.
 const call = post({ tool: "create_order", arguments: { product: "XYZ789" }, idempotencyKey: "cart-7" });
 for (const duplicate of [false, true]) {
@@ -65,6 +68,7 @@ assert.match(document.body.openapi, /^3\.1/);
 const listed = await request<{ tools: ToolInfo[] }>(`${url}/tools`);
 assert.equal(listed.body.tools[0]?.name, "create_order");
 assert.equal((await request<HealthCheck>(`${url}/health`)).body.status, "pass");
+// #endregion calls
 
 // No new connections; the calls under way end; then nobody needs the shop.
 const closed = once(server.close(), "close");

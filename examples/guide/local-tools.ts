@@ -1,6 +1,7 @@
 /** The guide's local tools (`@app.tool()`, `list_tools()`): plain functions behind one pipeline, with a policy for each. */
 
 import assert from "node:assert/strict";
+// #region tools
 import { reportOf, when, wrapTool } from "@mcp-tx/core";
 import { retry } from "@mcp-tx/retry";
 
@@ -25,7 +26,9 @@ const tools = {
   protected_api_call: wrapTool("protected_api_call", protectedApiCall, policies),
   pay: wrapTool("pay", payInvoice, policies),
 };
+// #endregion tools
 
+// #region calls
 const answer = await tools.protected_api_call({ endpoint: "/orders", data: { id: 7 } });
 assert.deepEqual(answer, { endpoint: "/orders", accepted: 1 });
 assert.equal(reportOf(answer)?.attempts, 3);
@@ -37,6 +40,7 @@ assert.deepEqual({ status, execution, attempts }, { status: "failed", execution:
 
 apiCalls = 0;
 await assert.rejects(tools.protected_api_call({ endpoint: "/orders", data: {} }, { retry: false }), /being deployed/);
+// #endregion calls
 assert.equal(apiCalls, 1);
 
 assert.deepEqual(Object.keys(tools), ["protected_api_call", "pay"]);

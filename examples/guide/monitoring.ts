@@ -23,6 +23,7 @@ const client = new Client({ name: "guide", version: "1.0.0" });
 const [near, far] = InMemoryTransport.createLinkedPair();
 await Promise.all([server.connect(far), client.connect(near)]);
 
+// #region monitor
 const alerts: Alert[] = [];
 const health = monitor({
   threshold: 0.95,
@@ -32,6 +33,8 @@ const health = monitor({
     console.log(`${alert.state}: "${alert.tool}" succeeds ${((alert.successRate ?? 1) * 100).toFixed(2)} %`);
   },
 });
+// #endregion monitor
+// #region pipeline
 const repeat = retry({
   maxAttempts: 3,
   baseDelayMs: 200,
@@ -40,6 +43,7 @@ const repeat = retry({
 });
 const once = idempotency({ store: memoryStore({ runtime: time.runtime }) });
 const monitored = wrapClient(client, [health, once, repeat], { runtime: time.runtime });
+// #endregion pipeline
 
 async function send(count: number, idempotencyKey?: string): Promise<void> {
   const options = idempotencyKey === undefined ? {} : { idempotencyKey };
@@ -48,6 +52,7 @@ async function send(count: number, idempotencyKey?: string): Promise<void> {
   }
 }
 
+// #region calls
 await send(38);
 // One call that needs a second attempt, and a duplicate of it: answered from its record, not sent again.
 failures = 1;
@@ -69,4 +74,5 @@ await time.advance(300_000);
 await send(1);
 assert.deepEqual([alerts.length, alerts[1]?.state, alerts[1]?.reason], [2, "resolved", "recovered"]);
 assert.deepEqual(health.report().alerts, { fired: 1, resolved: 1, failed: 0, pending: 0 });
+// #endregion calls
 await client.close();

@@ -20,6 +20,7 @@ const client = new Client({ name: "guide", version: "1.0.0" });
 const [near, far] = InMemoryTransport.createLinkedPair();
 await Promise.all([server.connect(far), client.connect(near)]);
 
+// #region limit
 /** The guide's burst of requests, through a limit of its own. */
 function callAtOnce(count: number) {
   arrivals.length = 0;
@@ -27,7 +28,9 @@ function callAtOnce(count: number) {
   const calls = Array.from({ length: count }, (_, id) => throttled.call("api_call", { id }));
   return time.run(Promise.all(calls));
 }
+// #endregion limit
 
+// #region calls
 const burst = await callAtOnce(100);
 assert.equal(burst.length, 100);
 assert.deepEqual([Math.min(...arrivals), Math.max(...arrivals)], [0, 0]);
@@ -43,4 +46,5 @@ assert.deepEqual(
 );
 assert.equal(time.now(), 4_000);
 console.log(`300 calls: the last one arrives after ${time.now()} ms`);
+// #endregion calls
 await client.close();

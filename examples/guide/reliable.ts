@@ -38,6 +38,7 @@ const write =
   };
 const logger: Logger = { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") };
 
+// #region config
 const config: ReliableConfig = {
   timeoutMs: 30_000,
   retry: { maxAttempts: 3, baseDelayMs: 1000 },
@@ -52,10 +53,12 @@ const config: ReliableConfig = {
   },
   runtime: time.runtime,
 };
+// #endregion config
 
 const client = new Client({ name: "guide", version: "1.0.0" });
 const [near, far] = InMemoryTransport.createLinkedPair();
 await Promise.all([server.connect(far), client.connect(near)]);
+// #region calls
 const tx = reliable(client, config);
 
 const processed = await time.run(tx.call("process_data", { path: "a.csv" }));
@@ -70,6 +73,7 @@ await assert.rejects(() => time.run(tx.call("payment.charge", { orderId: "order-
   code: "idempotency_conflict",
 });
 assert.equal(charges, 1);
+// #endregion calls
 
 assert.deepEqual(
   (await tx.tools()).map(({ name }) => name),

@@ -61,7 +61,9 @@ function services(): McpServer {
   action("shipping_service.create", "SHIP", z.object({ address: z.string(), items: z.array(z.string()) }));
   compensation("shipping_service.cancel");
 
+  // #region server
   return wrapServer(server, [idempotency({ store })]);
+  // #endregion server
 }
 
 serveStdio(services);

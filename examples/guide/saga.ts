@@ -17,6 +17,7 @@ import { sqliteStore } from "@mcp-tx/sqlite";
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 
+// #region order
 const order = defineSaga("order")
   .step({
     name: "reserve_inventory",
@@ -36,6 +37,7 @@ const order = defineSaga("order")
     args: { address: "123 Main St", items: ["ABC123"] },
     compensate: { tool: "shipping_service.cancel" },
   });
+// #endregion order
 
 /** A runner over a connection to the services and a file for its sagas; `killsAfter` names a tool after whose effect we are killed. */
 async function connect(folder: string, killsAfter: readonly string[] = []) {
@@ -43,6 +45,7 @@ async function connect(folder: string, killsAfter: readonly string[] = []) {
   const args = ["--import", import.meta.resolve("tsx"), server, folder, ...killsAfter];
   const client = new Client({ name: "guide", version: "1.0.0" });
   await client.connect(new StdioClientTransport({ command: process.execPath, args }));
+  // #region runner
   const store = sqliteStore({ path: join(folder, "sagas.db") });
   const runner = createSagaRunner({
     caller: wrapClient(client, []),
@@ -53,6 +56,7 @@ async function connect(folder: string, killsAfter: readonly string[] = []) {
     leaseMs: 2000,
     compensationRetry: { maxAttempts: 2, baseDelayMs: 10 },
   });
+  // #endregion runner
   const close = async () => {
     await runner.close();
     await client.close();
@@ -84,6 +88,7 @@ interface Stage {
   readonly breakTools: (...tools: string[]) => void;
 }
 
+// #region success
 async function showSuccess({ runner, happened }: Stage): Promise<void> {
   const sold = await runner.run(order, undefined, { id: "order-1" });
   show(sold);
@@ -94,7 +99,9 @@ async function showSuccess({ runner, happened }: Stage): Promise<void> {
   assert.deepEqual(await runner.run(order, undefined, { id: "order-1" }), sold);
   assert.deepEqual(happened(), []);
 }
+// #endregion success
 
+// #region failures
 /** The step that fails is undone, too: only its tool knows how far it came. */
 async function showFailures({ runner, happened, breakTools }: Stage): Promise<void> {
   breakTools("shipping_service.create");
@@ -122,7 +129,9 @@ async function showFailures({ runner, happened, breakTools }: Stage): Promise<vo
   assert.deepEqual(soldOut.compensated, ["reserve_inventory"]);
   assert.deepEqual(happened(), []);
 }
+// #endregion failures
 
+// #region stuck
 /** A compensation that fails does not keep the others from being run, and the saga does not pass for undone. */
 async function showStuck({ runner, happened, breakTools }: Stage): Promise<void> {
   breakTools("shipping_service.create", "payment_service.refund");
@@ -145,7 +154,9 @@ async function showStuck({ runner, happened, breakTools }: Stage): Promise<void>
   assert.ok(timeline);
   console.log(formatTimeline(timeline));
 }
+// #endregion stuck
 
+// #region recovery
 /** Runs order-6 in a process that is killed as soon as the customer is charged, before it has heard of that. */
 async function crash(folder: string): Promise<void> {
   const worker = [fileURLToPath(import.meta.url), folder, "order-6", "payment_service.charge"];
@@ -164,6 +175,7 @@ async function showRecovery({ runner, happened }: Stage): Promise<void> {
   assert.equal(recovered.steps[1]?.report?.duplicate, true);
   assert.deepEqual(happened(), ["shipping_service.create"]);
 }
+// #endregion recovery
 
 async function showAll(): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "mcp-tx-saga-"));

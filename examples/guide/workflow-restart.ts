@@ -29,6 +29,7 @@ const executions = (): readonly string[] => readFileSync(join(folder, "execution
 const brief = ({ steps }: Run) => steps.map(({ step, attempts, duplicate }) => ({ step, attempts, duplicate }));
 
 try {
+  // #region restart
   const first = run("workflow-1", "https://source.example/orders.csv");
   console.table(brief(first));
   assert.deepEqual(first.outcome, {
@@ -53,6 +54,7 @@ try {
   });
   assert.ok(second.steps.every(({ attempts, duplicate, recorded }) => attempts === 0 && duplicate && recorded));
   assert.equal(executions().length, 7);
+  // #endregion restart
 
   const invalid = run("workflow-2", "https://source.example/orders.xls");
   assert.deepEqual(invalid.outcome, { error: "Error: data validation failed" });

@@ -35,12 +35,14 @@ function dataService(): McpServer {
     return json({ valid: file_path.endsWith(".csv") });
   });
 
+  // #region overloaded
   server.registerTool("process_data", { inputSchema: z.object({ file_path: z.string() }) }, ({ file_path }) => {
     executes("process_data");
     processCalls += 1;
     if (processCalls > OVERLOADED_TIMES) return json({ rows: 1200, source: file_path });
     return { ...json({ error: "overloaded" }), isError: true, _meta: { retryAfterMs: COME_BACK_MS } };
   });
+  // #endregion overloaded
 
   server.registerTool(
     "upload_results",

@@ -7,6 +7,7 @@
 
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+// #region workflow
 import { type Caller, type Transaction, transaction, wrapClient } from "@mcp-tx/core";
 import { idempotency } from "@mcp-tx/idempotency";
 import { retry } from "@mcp-tx/retry";
@@ -43,12 +44,14 @@ async function executeDataPipeline(caller: Caller<unknown>, id: string, sourceUr
     throw error;
   }
 }
+// #endregion workflow
 
 const [id = "", folder = "", sourceUrl = ""] = process.argv.slice(2);
 const server = fileURLToPath(new URL("workflow-server.ts", import.meta.url));
 const args = ["--import", import.meta.resolve("tsx"), server, join(folder, "executions.log")];
 const client = new Client({ name: "guide", version: "1.0.0" });
 await client.connect(new StdioClientTransport({ command: process.execPath, args }));
+// #region run
 const store = sqliteStore({ path: join(folder, "records.db") });
 try {
   const caller = wrapClient(client, [idempotency({ store: store.idempotency, ttlMs: 86_400_000 }), retry()]);
@@ -60,3 +63,4 @@ try {
   await client.close();
   await store.close();
 }
+// #endregion run

@@ -29,14 +29,16 @@ interface Snippet {
   readonly code: string;
 }
 
-/** Every `README.md` of the repository's root and packages, and everything in `docs`. */
+/** What a build of the site leaves in `docs`: its own, or made from documents that are checked where they are. */
+const GENERATED = /^docs\/(?:node_modules|api|packages|\.vitepress)\/|^docs\/decisions\/index\.md$/;
+
+/** Every `README.md` of the repository's root and packages, and everything in `docs` that is written by hand. */
 async function documents(): Promise<readonly Document[]> {
   const packages = await readdir(join(ROOT, "packages"));
   const readmes = ["README.md", ...packages.map((name) => `packages/${name}/README.md`)];
   const docs = (await readdir(join(ROOT, "docs"), { recursive: true })).map((name) => `docs/${name}`);
-  const files = [...readmes, ...docs.filter((name) => name.endsWith(".md"))].filter((file) =>
-    existsSync(join(ROOT, file)),
-  );
+  const written = docs.filter((name) => name.endsWith(".md") && !GENERATED.test(name));
+  const files = [...readmes, ...written].filter((file) => existsSync(join(ROOT, file)));
   return Promise.all(files.map(read));
 }
 
@@ -161,6 +163,21 @@ async function brokenLinksIn({ file, text }: Document): Promise<readonly string[
   return broken;
 }
 
+/** Code that a page includes (`<<< @/../examples/guide/saga.ts#order`) and that is not there, as `file: include`. */
+async function missingIncludesIn({ file, text }: Document): Promise<readonly string[]> {
+  const missing: string[] = [];
+  for (const [, include = ""] of text.matchAll(/^<<< (.+)$/gm)) {
+    const [, path = "", region] = /^@\/(\S+?\.ts)(?:#([\w-]+))?$/.exec(include) ?? [];
+    const source = join(ROOT, "docs", path);
+    const code = path !== "" && existsSync(source) ? await readFile(source, "utf8") : "";
+    const marks = region === undefined ? [] : ["region", "endregion"].map((mark) => `// #${mark} ${region}`);
+    const lines = code.split("\n").map((line) => line.trim());
+    const [start = 0, end = 1] = marks.map((mark) => lines.indexOf(mark));
+    if (code === "" || start < 0 || end < start) missing.push(`${file}: ${include}`);
+  }
+  return missing;
+}
+
 /** Where the options tables find the interface that their first column is named after. */
 async function sourceText(): Promise<string> {
   const files: string[] = [];
@@ -235,6 +252,34 @@ test("a link that leads nowhere is reported", async () => {
   const text = "[a](nowhere.md) [b](#no-such-heading) [c](CONTRIBUTING.md) [d](#example)\n";
   const broken = await brokenLinksIn({ file: "README.md", text });
   expect(broken).toEqual(["README.md: nowhere.md", "README.md: #no-such-heading"]);
+});
+
+test("code that pages include is there", async () => {
+  const all = await documents();
+  const including = all.filter(({ text }) => /^<<< /m.test(text));
+  expect(including.length).toBeGreaterThan(10);
+  expect((await Promise.all(all.map(missingIncludesIn))).flat()).toEqual([]);
+});
+
+test("an include that leads nowhere is reported", async () => {
+  const saga = "@/../examples/guide/saga.ts";
+  const includes = [
+    `${saga}#order`,
+    `${saga}#no-such-region`,
+    "@/../examples/guide/nowhere.ts",
+    "examples/guide/saga.ts",
+  ];
+  const text = includes.map((include) => `<<< ${include}\n`).join("\n");
+  expect(await missingIncludesIn({ file: "docs/bad.md", text })).toEqual([
+    `docs/bad.md: ${saga}#no-such-region`,
+    "docs/bad.md: @/../examples/guide/nowhere.ts",
+    "docs/bad.md: examples/guide/saga.ts",
+  ]);
+});
+
+test("what the build of the site leaves behind is no document", async () => {
+  const generated = (await documents()).filter(({ file }) => /node_modules|^docs\/(?:api|packages)\//.test(file));
+  expect(generated).toEqual([]);
 });
 
 test("the architecture page names every file of core", async () => {
