@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 import { sourceAliases } from "./scripts/package-entries.mjs";
@@ -10,6 +11,8 @@ export default defineConfig({
   resolve: { alias: sourceAliases(root) },
   test: {
     reporters: reportFile === undefined ? ["default"] : ["default", ["json", { outputFile: reportFile }]],
+    // Much of what is tested waits for processes and databases: also two cores have work for two.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     // Bounds for what hangs, on whatever machine: what is to be fast is measured where that matters.
     testTimeout: 60_000,
     hookTimeout: 120_000,
