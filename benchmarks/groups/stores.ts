@@ -11,6 +11,7 @@ import { Redis } from "ioredis";
 import pg from "pg";
 import { createClient } from "redis";
 import type { Group, Target, Task } from "../harness/group.js";
+import { isThere, POSTGRES, REDIS } from "../harness/services.js";
 
 const IN_FLIGHT = 64;
 /** On a disk each transaction of the floor waits for it, 64 of them for a tenth of a second. */
@@ -350,27 +351,22 @@ function sqliteOnDisk(driver: string, Database: DatabaseClass): Promise<Subject>
   });
 }
 
-/** A server that is not there leaves its rows out, loudly. */
-async function ifThere(name: string, make: () => Promise<Subject>): Promise<readonly Group[]> {
-  try {
-    return groupsOf(await make());
-  } catch (error) {
-    process.stderr.write(`SKIPPED: the rows of ${name}: ${String(error)}\n`);
-    return [];
-  }
-}
-
 export default async (): Promise<readonly Group[]> => {
-  const postgresUrl = process.env["MCP_TX_POSTGRES_URL"] ?? "postgres://root@127.0.0.1/test";
-  const redisUrl = process.env["MCP_TX_REDIS_URL"] ?? "redis://127.0.0.1";
   const groups: Group[] = [];
+  const add = async (making: Promise<Subject>): Promise<void> => {
+    groups.push(...groupsOf(await making));
+  };
   for (const [driver, Database] of Object.entries(sqliteDrivers())) {
-    groups.push(...(await ifThere("SQLite", () => sqliteInMemory(driver, Database))));
-    groups.push(...(await ifThere("SQLite", () => sqliteOnDisk(driver, Database))));
+    await add(sqliteInMemory(driver, Database));
+    await add(sqliteOnDisk(driver, Database));
   }
-  groups.push(...(await ifThere("Postgres", () => postgres(postgresUrl, false))));
-  groups.push(...(await ifThere("Postgres, prepared", () => postgres(postgresUrl, true))));
-  groups.push(...(await ifThere("Redis (ioredis)", () => byIoredis(redisUrl))));
-  groups.push(...(await ifThere("Redis (redis)", () => byNodeRedis(redisUrl))));
+  if (await isThere(POSTGRES)) {
+    await add(postgres(POSTGRES.url, false));
+    await add(postgres(POSTGRES.url, true));
+  }
+  if (await isThere(REDIS)) {
+    await add(byIoredis(REDIS.url));
+    await add(byNodeRedis(REDIS.url));
+  }
   return groups;
 };

@@ -86,15 +86,15 @@ describe.each(CASES)("over stdio, $on", (place) => {
     const server = await spawnServer(place, place.spec);
     // The first call of a fresh process is slow: it compiles the schemas.
     await server.call("echo", { text: "warm" });
-    const late = await server.call("slow", { ms: 150 }, { timeout: 80 });
+    const late = await server.call("slow", { ms: 500 }, { timeout: 80 });
     const isHosts = place.via === "wrapTransport";
     expect(late.report).toMatchObject({ ...UNKNOWN, status: isHosts ? "cancelled" : "timeout" });
     await server.call("watchful", {}, { timeout: 80 });
     const controller = new AbortController();
     setTimeout(() => controller.abort(), 30);
-    const aborted = await server.call("slow", { ms: 60 }, { signal: controller.signal });
+    const aborted = await server.call("slow", { ms: 500 }, { signal: controller.signal });
     expect(aborted.report).toMatchObject({ ...UNKNOWN, status: "cancelled", error: { code: "cancelled" } });
-    await new Promise((resolve) => setTimeout(resolve, 120));
+    await new Promise((resolve) => setTimeout(resolve, 600));
     const echoed = await server.call("echo", { text: "still here" });
     expect(echoed.result).toMatchObject({ content: [{ type: "text", text: "still here" }] });
     expect(server.executions().map(({ tool }) => tool)).toEqual(["echo", "slow", "watchful", "slow", "echo"]);
