@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import {
   AttemptTimeoutError,
   DeadlineError,
@@ -66,6 +66,14 @@ test("captures a stack when it is asked to, and leaves the process's limit as it
   expect(new McpTxError("m", "deadline", { outcome }).stack).not.toMatch(/\n\s+at /);
   expect(new McpTxError("m", "deadline", { outcome, captureStack: true }).stack).toMatch(/\n\s+at /);
   expect(Error.stackTraceLimit).toBe(limit);
+});
+
+test("is raised also where the intrinsics are frozen", () => {
+  const limit = Object.getOwnPropertyDescriptor(Error, "stackTraceLimit");
+  if (limit === undefined) throw new Error("this engine has no stackTraceLimit");
+  onTestFinished(() => void Object.defineProperty(Error, "stackTraceLimit", limit));
+  Object.defineProperty(Error, "stackTraceLimit", { ...limit, writable: false });
+  expect(new OutcomeUnknownError("pay").stack).toMatch(/\n\s+at /);
 });
 
 test("keeps its cause, and has none where none was given", () => {

@@ -4,6 +4,15 @@ import { asBag } from "./wire.js";
 
 const Brand: unique symbol = Symbol.for("@mcp-tx/core.error");
 
+/** An assignment, for reflection costs a fifth of a refusal. */
+function limitStacks(frames: number): void {
+  try {
+    Error.stackTraceLimit = frames;
+  } catch {
+    // The intrinsics are frozen: stacks are captured then.
+  }
+}
+
 /** What an {@link McpTxError} is made from. */
 export interface McpTxErrorInit {
   readonly outcome: Outcome;
@@ -26,10 +35,9 @@ export class McpTxError extends Error {
 
   constructor(message: string, code: OutcomeCode, init: McpTxErrorInit) {
     const limit = Error.stackTraceLimit;
-    // By reflection: where the intrinsics are frozen an assignment would throw, and the stack is merely captured.
-    if (init.captureStack !== true) Reflect.set(Error, "stackTraceLimit", 0);
+    if (init.captureStack !== true) limitStacks(0);
     super(message, init.cause === undefined ? undefined : { cause: init.cause });
-    Reflect.set(Error, "stackTraceLimit", limit);
+    limitStacks(limit);
     this.code = code;
     // Adding a member to a copy costs more than all the rest of a refusal.
     this.outcome = init.outcome.code === code ? init.outcome : { ...init.outcome, code };
