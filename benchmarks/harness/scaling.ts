@@ -70,12 +70,12 @@ function exponentOf(points: readonly Point[]): number {
   return covariance / variance;
 }
 
-/** 1 where there is nothing to compare with. */
+/** 1 where there is nothing to compare with; a reference that gets cheaper asks nothing of others. */
 function growthOfReference(curve: Curve, series: Series, from: number, to: number): number {
   if (curve.relativeTo === undefined || series.isReference === true) return 1;
   const points = curve.series.find(({ name }) => name === curve.relativeTo)?.points;
   const at = (size: number): number => points?.find(({ x }) => x === size)?.y ?? Number.NaN;
-  return at(to) / at(from);
+  return Math.max(1, at(to) / at(from));
 }
 
 function growthOf(curve: Curve, series: Series): Growth {

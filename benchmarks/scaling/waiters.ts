@@ -17,12 +17,40 @@ const CALLS_PER_ROUND = 10_000;
 /** What takes longer than this is measured once. */
 const LONG_NS = 5e8;
 const OURS = "concurrencyLimit()";
-/** Promises of as many calls that nobody holds back. */
-const NONE = "no limit";
+/** What holds as many calls in memory as briefly as it can be written, without a bound, deadlines or a way out of the queue. */
+const BARE = "bare queue";
 
 type Guarded = () => Promise<unknown>;
 
 const tool: Handler = async () => RESULT;
+
+function bareQueue(work: Guarded): Guarded {
+  const waiting: (() => void)[] = [];
+  let first = 0;
+  let free = SLOTS;
+  function leave(): void {
+    const next = waiting[first];
+    if (next === undefined) {
+      free += 1;
+      return;
+    }
+    first += 1;
+    if (first === waiting.length) {
+      waiting.length = 0;
+      first = 0;
+    }
+    next();
+  }
+  return async () => {
+    if (free > 0) free -= 1;
+    else await new Promise<void>((resolve) => waiting.push(resolve));
+    try {
+      return await work();
+    } finally {
+      leave();
+    }
+  };
+}
 
 async function limiters(): Promise<ReadonlyMap<string, Guarded>> {
   const ctx = await readyContext();
@@ -46,7 +74,7 @@ async function limiters(): Promise<ReadonlyMap<string, Guarded>> {
     ...bulkheads,
     ["p-limit", () => limited(() => tool(ctx))],
     ["async-sema", held],
-    [NONE, () => tool(ctx)],
+    [BARE, bareQueue(() => tool(ctx))],
   ]);
 }
 
@@ -94,7 +122,7 @@ export default async (): Promise<readonly Curve[]> => {
       expectation: "flat",
       // From the first size at which calls wait at all.
       from: 10,
-      relativeTo: NONE,
+      relativeTo: BARE,
       maxGrowth: 2,
       series: tasks.map(([name], index) => ({ name, points: pointsOf(samples[index]), isReference: name !== OURS })),
     },
