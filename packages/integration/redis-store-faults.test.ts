@@ -186,6 +186,20 @@ for (const driver of DRIVERS) {
     expect((await other.idempotency.claim("key", claimOf("newer"))).won).toBe(false);
   });
 
+  test(`records that were restored get another identity by hand: ${driver}`, async () => {
+    const own = await server();
+    const before = await open(driver, own.url);
+    await before.idempotency.claim("key", claimOf("mine"));
+    // As the README says.
+    await direct(own.url).del("mcp-tx:store:{00}");
+    const [after, other] = [await open(driver, own.url), await open(driver, own.url)];
+    expect(after.idempotency.storeId).not.toBe(before.idempotency.storeId);
+    expect(other.idempotency.storeId).toBe(after.idempotency.storeId);
+    expect((await after.idempotency.claim("key", claimOf("again"))).won).toBe(false);
+    // Who knew the old identity is told before anything of its runs.
+    await expect(before.idempotency.claim("new", claimOf("new"))).rejects.toThrow("records were lost");
+  });
+
   test(`a restart without persistence is a loss: ${driver}`, async () => {
     const own = await server();
     const store = await open(driver, own.url);

@@ -366,7 +366,7 @@ const CASES: Readonly<Record<string, readonly [prove: (bench: Bench) => Promise<
  *
  * @example
  * ```ts
- * const subject = () => ({ store: redisRateLimitStore(redis), advance: (ms: number) => setTimeout(ms) });
+ * const subject = () => ({ store: redisStore({ client }).rateLimit, advance: (ms: number) => setTimeout(ms) });
  * for (const { name, run } of rateLimitStoreContract(subject)) test(name, run);
  * ```
  *
