@@ -4,20 +4,14 @@ import { retry } from "@mcp-tx/retry";
 import { generateText, stepCountIs, type ToolSet } from "ai";
 import { expect, onTestFinished, test } from "vitest";
 import { modelThatCalls, toldTo } from "./fixtures/hosts.js";
-import { type Exchange, httpV1, refuse, runAndCut } from "./fixtures/http-servers.js";
+import { type Exchange, refuse, runAndCut } from "./fixtures/http-servers.js";
 import { v1 } from "./fixtures/lines.js";
-import { type Execution, registerTools } from "./fixtures/tools.mjs";
+import { toolServer } from "./fixtures/tool-server.js";
 
 /** What the Vercel AI SDK repeats by itself, and what is left of it on a wrapped transport. */
 
 async function serve() {
-  const executions: Execution[] = [];
-  const http = await httpV1(() => {
-    const server = v1.mcpServer();
-    registerTools(server, (entry) => executions.push(entry));
-    return server;
-  });
-  onTestFinished(() => http.close());
+  const { http, executions } = await toolServer();
   const posts = () => http.received.filter(({ method }) => method === "tools/call").length;
   return { http, executions, posts };
 }

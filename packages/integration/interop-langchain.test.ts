@@ -10,23 +10,13 @@ import { retry } from "@mcp-tx/retry";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { reliable } from "mcp-tx";
 import { expect, onTestFinished, test } from "vitest";
-import { httpV1, refuse, runAndCut } from "./fixtures/http-servers.js";
+import { refuse, runAndCut } from "./fixtures/http-servers.js";
 import { v1 } from "./fixtures/lines.js";
 import { proxied } from "./fixtures/proxy-links.js";
-import { type Execution, registerTools } from "./fixtures/tools.mjs";
+import { toolServer } from "./fixtures/tool-server.js";
+import type { Execution } from "./fixtures/tools.mjs";
 
 /** LangChain.js: its client of several servers, its hooks, and a client of ours. */
-
-async function serve() {
-  const executions: Execution[] = [];
-  const http = await httpV1(() => {
-    const server = v1.mcpServer();
-    registerTools(server, (entry) => executions.push(entry));
-    return server;
-  });
-  onTestFinished(() => http.close());
-  return { http, executions };
-}
 
 type Tools = Awaited<ReturnType<typeof loadMcpTools>>;
 
@@ -41,7 +31,7 @@ async function invoke(tools: Tools, name: string, args: object): Promise<string>
 const withHeaders = { beforeToolCall: () => ({ headers: { "x-tenant": "a" } }) };
 
 test("a client of ours retries, recognises duplicates and opens its circuit under its tools", async () => {
-  const { http, executions } = await serve();
+  const { http, executions } = await toolServer();
   const reports: CallReport[] = [];
   const client = new Client({ name: "host", version: "1.0.0" });
   await client.connect(v1.http(http.url, { fetch: wrapFetch() }) as never);
@@ -73,7 +63,7 @@ test("a client of ours retries, recognises duplicates and opens its circuit unde
 });
 
 test("a hook that returns headers leaves a wrapper round the adapter's own client out", async () => {
-  const { http, executions } = await serve();
+  const { http, executions } = await toolServer();
   const adapters = new MultiServerMCPClient({ fixture: { transport: "http", url: http.url } });
   onTestFinished(() => adapters.close());
   const reports: CallReport[] = [];
@@ -87,7 +77,7 @@ test("a hook that returns headers leaves a wrapper round the adapter's own clien
 });
 
 test("a hook that returns headers fails on a client of ours, and nothing is sent", async () => {
-  const { http, executions } = await serve();
+  const { http, executions } = await toolServer();
   const client = new Client({ name: "host", version: "1.0.0" });
   await client.connect(v1.http(http.url) as never);
   onTestFinished(() => client.close());
@@ -113,7 +103,7 @@ test("its client of several servers, with the proxy as the command, hears that n
 });
 
 test("the tool node of LangGraph hands the message on, and asks to fix mistakes", async () => {
-  const { http, executions } = await serve();
+  const { http, executions } = await toolServer();
   const client = new Client({ name: "host", version: "1.0.0" });
   await client.connect(v1.http(http.url, { fetch: wrapFetch() }) as never);
   onTestFinished(() => client.close());

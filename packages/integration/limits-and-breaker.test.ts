@@ -5,22 +5,16 @@ import { retry } from "@mcp-tx/retry";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
 import { type AttachSpec, attach, PLACES, type Place } from "./fixtures/attach.js";
-import { httpV1, refuse } from "./fixtures/http-servers.js";
-import { LINES, type Line, type SdkClient, type SdkServer, v1, type WireMessage } from "./fixtures/lines.js";
+import { refuse } from "./fixtures/http-servers.js";
+import { LINES, type Line, type SdkClient, type SdkServer, type WireMessage } from "./fixtures/lines.js";
 import { rawPeer } from "./fixtures/raw-peer.js";
-import { type Execution, registerTools } from "./fixtures/tools.mjs";
+import { toolServer } from "./fixtures/tool-server.js";
 
 const text = (value: string) => ({ content: [{ type: "text", text: value }] });
 
 /** A client with a pipeline, against a real HTTP server whose front plays a script. */
 async function overHttp({ line, via }: Place, spec: AttachSpec) {
-  const executions: Execution[] = [];
-  const http = await httpV1(() => {
-    const server = v1.mcpServer();
-    registerTools(server, (entry) => executions.push(entry));
-    return server;
-  });
-  onTestFinished(() => http.close());
+  const { http, executions } = await toolServer();
   const harness = await attach(line, via, line.http(http.url, { fetch: wrapFetch() }), spec);
   return { ...harness, http, executions };
 }
