@@ -42,6 +42,12 @@ function positional(text: string): { readonly sql: string; readonly names: reado
   return { sql, names };
 }
 
+/** A caller without types can hand in anything; libsql ends the process over a boolean, and takes a list for several values. */
+function checked(name: string, value: unknown): SqlValue {
+  if (value === null || typeof value === "string" || typeof value === "number") return value;
+  throw new TypeError(`sqliteStore: ${name} must be a string, a number or nothing, got ${typeof value}`);
+}
+
 /** Those of one kind who wait for the lock. */
 interface Line {
   /** Resolves when the last of them has had it. */
@@ -76,7 +82,7 @@ export class Connection {
     const statement = this.database.prepare(sql);
     function order(values: Values): SqlValue[] {
       const ordered: SqlValue[] = [];
-      for (const name of names) ordered.push(values[name] ?? null);
+      for (const name of names) ordered.push(checked(name, values[name] ?? null));
       return ordered;
     }
     return {

@@ -1,8 +1,11 @@
+import { setImmediate } from "node:timers";
 import { type Connection, inTransaction } from "./connection.js";
 import { isBusy } from "./database.js";
 
 /** Of more than these the file is let go of in between, so that other processes do not wait for a whole crowd. */
 const MAX_TOGETHER = 1024;
+/** For so long calls that follow each other without any input or output may keep the event loop from going round. */
+const MAX_TICKING_MS = 25;
 
 /** A write that waits for its transaction. */
 interface Job {
@@ -24,12 +27,22 @@ export const endOfTurn: Moment = (commit) => {
   setImmediate(commit);
 };
 
+/** When the event loop last went round for a commit. */
+let turnedAt = -Infinity;
+
 /**
  * When all that can go on without the outside has gone on: calls that were started together ask together. The event loop does not go
- * round for it, which a call that is alone would notice.
+ * round for it, which calls that follow each other would notice; but it does now and then, or they would let no timer run.
  */
 export const endOfTick: Moment = (commit) => {
-  process.nextTick(commit);
+  if (performance.now() - turnedAt < MAX_TICKING_MS) {
+    process.nextTick(commit);
+    return;
+  }
+  setImmediate(() => {
+    turnedAt = performance.now();
+    commit();
+  });
 };
 
 /**
@@ -82,42 +95,32 @@ export class WriteGroup {
 
   /** All that wait, also those who came while the lock was waited for. */
   readonly #commit = (now: number): void => {
-    while (this.#waiting.length > 1 && this.#commitTogether(now));
-    this.#commitOneByOne(now);
+    while (this.#waiting.length > 0) this.#commitTogether(now, MAX_TOGETHER);
     this.#isInLine = false;
   };
 
-  /** As many as go together, or none when a statement of one of them fails; whether they are committed. */
-  #commitTogether(now: number): boolean {
-    const jobs = this.#waiting.slice(0, MAX_TOGETHER);
+  /** As many as go together. Those before one that fails go without it: that is rare, and savepoints would cost every write. */
+  #commitTogether(now: number, most: number): void {
+    const jobs = this.#waiting.slice(0, most);
     const values: unknown[] = [];
     try {
       inTransaction(this.#connection, () => {
         for (const { work } of jobs) values.push(work(now));
       });
     } catch (error) {
-      // What cannot be committed fails all of them.
-      if (isBusy(error) || values.length === jobs.length) throw error;
-      return false;
+      // They wait on, and the rest with them.
+      if (isBusy(error)) throw error;
+      const done = values.length;
+      if (done > 0 && done < jobs.length) {
+        this.#commitTogether(now, done);
+        return;
+      }
+      // What cannot be committed fails all of them, what cannot be done only itself.
+      for (const { reject } of this.#waiting.splice(0, Math.max(1, done))) reject(error);
+      return;
     }
     this.#waiting.splice(0, jobs.length);
     for (let index = 0; index < jobs.length; index += 1) jobs[index]?.resolve(values[index]);
-    return true;
-  }
-
-  /** One that is alone, and those of whom one failed: that is rare, and savepoints would cost every write. */
-  #commitOneByOne(now: number): void {
-    for (let job = this.#waiting[0]; job !== undefined; job = this.#waiting[0]) {
-      const { work, resolve, reject } = job;
-      try {
-        resolve(inTransaction(this.#connection, () => work(now)));
-      } catch (error) {
-        // It waits on, and the rest with it.
-        if (isBusy(error)) throw error;
-        reject(error);
-      }
-      this.#waiting.shift();
-    }
   }
 
   readonly #refuse = (error: unknown): void => {
